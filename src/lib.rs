@@ -1,1 +1,6 @@
+//! Microscaler keeps the containers of many applications in step with their demand, in milliseconds.
 
+pub mod api;
+pub mod backend;
+pub mod engine;
+pub mod policy;

@@ -1,0 +1,237 @@
+//! `MicroscaledApp`: a container, how important it is, and what tells how many of it are wanted.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::demand::Demand;
+use super::status::AppStatus;
+use super::template::{Placement, Template};
+
+/// A container that is kept in step with demand.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "microscaling.dev",
+    version = "v1alpha1",
+    kind = "MicroscaledApp",
+    namespaced,
+    doc = "A container that is kept in step with demand on a pool of Mesos hosts, in milliseconds.",
+    status = "AppStatus",
+    shortname = "msa",
+    category = "all",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".status.wanted"),
+    printcolumn(name = "Granted", type_ = "integer", json_path = ".status.granted"),
+    printcolumn(name = "Running", type_ = "integer", json_path = ".status.running"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.maxReplicas) || self.minReplicas <= self.maxReplicas")
+        .message(Message::Expression("string(self.minReplicas) + ' is more than maxReplicas (' + string(self.maxReplicas) + ')'".into()))
+        .field_path(".minReplicas"),
+    validation = Rule::new("!has(self.demand) || self.demand.filter(d, has(d.remainder)).size() <= 1")
+        .message("remainder may be named only once")
+        .field_path(".demand"),
+)]
+pub struct MicroscaledAppSpec {
+    /// The MicroscalingPool, in the same namespace, that the app runs on.
+    #[serde(default = "default_pool")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub pool: String,
+
+    /// 1 is served first; apps with larger numbers give way to it. Default 100.
+    #[serde(default = "default_priority")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub priority: i32,
+
+    /// How many replicas run when no demand is named.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub replicas: i32,
+
+    /// Never fewer than this, whatever the demand; no other app can take these away.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub min_replicas: i32,
+
+    /// Never more than this. Without it, the pool is the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_replicas: Option<i32>,
+
+    /// Metrics of demand; the one that asks for most replicas wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub demand: Vec<Demand>,
+
+    /// What to do when a metric has been stale for too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+
+    /// Damping, as in HPA v2; also in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<Behavior>,
+
+    /// Freeze the app at what runs now.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// Enforce acts; Observe decides and reports but does nothing.
+    #[serde(default)]
+    pub mode: Mode,
+
+    /// How a changed template is rolled out.
+    #[serde(default)]
+    pub rollout: Rollout,
+
+    /// How long to wait for the tasks of an agent that cannot be reached before they are replaced. Tasks that come back are then surplus.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub replace_unreachable_after_milliseconds: i64,
+
+    /// The container that each replica runs.
+    pub template: Template,
+
+    /// Where replicas may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+}
+
+fn default_pool() -> String {
+    "default".to_owned()
+}
+
+fn default_priority() -> i32 {
+    100
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// Whether decisions are acted upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    Observe,
+}
+
+/// What to do when a metric has been stale for too long. Exactly one is named; the default is hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Fallback {
+    /// Keep what was wanted last.
+    Hold(Hold),
+    /// Want this many replicas.
+    Replicas(#[schemars(range(min = 0, max = 100_000))] i32),
+}
+
+/// Keep what was wanted last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hold {}
+
+/// How a changed template is rolled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// How many replicas may run beyond those granted while old ones are replaced.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_surge: i32,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { max_surge: one() }
+    }
+}
+
+/// Damping in both directions. Defaults: up at once, down after 2 seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Behavior {
+    /// Damping of growth. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_up: Option<ScalingRules>,
+    /// Damping of shrinking. Default: a stabilization window of 2 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down: Option<ScalingRules>,
+}
+
+/// Damping in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.stabilizationWindowSeconds) && has(self.stabilizationWindowMilliseconds))")
+    .message("name stabilizationWindowSeconds or stabilizationWindowMilliseconds, not both"))]
+pub struct ScalingRules {
+    /// The most cautious recommendation of this window counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub stabilization_window_seconds: Option<i32>,
+    /// The same in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub stabilization_window_milliseconds: Option<i32>,
+    /// Limits of the change per period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub policies: Vec<ScalingPolicy>,
+    /// Which of the policies counts: the one that allows the most change, the least, or no change at all. Default: Max.
+    #[serde(default)]
+    pub select_policy: SelectPolicy,
+    /// A change of the metric relative to its target that is smaller than this is ignored. Default: 0.1 for value targets, 0 for averageValue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tolerance: Option<f64>,
+}
+
+/// A limit of the change per period.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.periodSeconds) != has(self.periodMilliseconds)")
+    .message("name exactly one of periodSeconds and periodMilliseconds"))]
+pub struct ScalingPolicy {
+    /// Pods counts replicas, Percent is relative to the replicas at the period's start.
+    #[serde(rename = "type")]
+    pub kind: PolicyKind,
+    /// How much may change per period.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub value: i32,
+    /// Length of the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1800))]
+    pub period_seconds: Option<i32>,
+    /// The same in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_800_000))]
+    pub period_milliseconds: Option<i32>,
+}
+
+/// Pods counts replicas, Percent is relative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PolicyKind {
+    Pods,
+    Percent,
+}
+
+/// Which of several policies counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SelectPolicy {
+    #[default]
+    Max,
+    Min,
+    Disabled,
+}

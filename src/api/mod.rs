@@ -1,0 +1,30 @@
+//! What users write and read: the kinds of group `microscaling.dev`, version `v1alpha1`.
+//!
+//! | look for | in |
+//! |---|---|
+//! | `MicroscaledApp`: priority, replicas, damping | [`app`] |
+//! | its demand metrics and their targets | [`demand`] |
+//! | the container it runs and where | [`template`] |
+//! | `MicroscalingPool`: the Mesos that it runs on | [`pool`] |
+//! | what is reported back | [`status`] |
+//! | amounts such as `500m` and `64Mi` | [`quantity`] |
+//! | the verdict of an API server on a manifest, without one | [`check`] |
+//! | the one reader of raw specs; all other code sees only its types | [`validated`] |
+//!
+//! The rustdoc of these types is what `kubectl explain` shows: it speaks to users.
+
+pub mod app;
+pub mod demand;
+pub mod pool;
+pub mod quantity;
+pub mod status;
+pub mod template;
+pub mod validated;
+
+pub use app::{MicroscaledApp, MicroscaledAppSpec};
+pub use pool::{MicroscalingPool, MicroscalingPoolSpec};
+
+/// The API group of all kinds.
+pub const GROUP: &str = "microscaling.dev";
+/// The one version, additive for now.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,114 @@
+//! `MicroscalingPool`: the Mesos cluster that apps share.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::Quantity;
+use super::status::PoolStatus;
+
+/// A pool of hosts that apps share.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "microscaling.dev",
+    version = "v1alpha1",
+    kind = "MicroscalingPool",
+    namespaced,
+    doc = "A pool of Mesos hosts that MicroscaledApps share.",
+    status = "PoolStatus",
+    shortname = "mpool",
+    category = "all",
+    derive = "PartialEq",
+    printcolumn(name = "Connected", type_ = "string", json_path = r#".status.conditions[?(@.type=="Connected")].status"#),
+    printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents"),
+    printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
+    printcolumn(name = "Used", type_ = "string", json_path = ".status.used"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MicroscalingPoolSpec {
+    #[serde(flatten)]
+    pub backend: Backend,
+
+    /// Ceiling for all apps of the pool together. Default: all that is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Amounts>,
+}
+
+/// What runs the containers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Backend {
+    /// An Apache Mesos cluster, driven as a framework of its own.
+    Mesos(Mesos),
+}
+
+/// An Apache Mesos cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.secretFile) || has(self.principal)").message("secretFile needs a principal"))]
+pub struct Mesos {
+    /// Addresses of the masters; any of them leads to the leader.
+    #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/]+/?$")))]
+    pub masters: Vec<String>,
+
+    /// The role under which resources are offered.
+    #[serde(default = "default_role")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\*|[^-./*\s][^*\s]*)$"))]
+    pub role: String,
+
+    /// Name of the framework in Mesos' own pages. Default: microscaler/NAMESPACE/POOL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub framework_name: Option<String>,
+
+    /// The user that tasks run as on the agents. Default: the user that Microscaler runs as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub user: Option<String>,
+
+    /// Principal for HTTP Basic authentication at the master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub principal: Option<String>,
+
+    /// File that holds the principal's secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub secret_file: Option<String>,
+
+    /// How long Mesos keeps the tasks while no Microscaler is connected. Default: four weeks.
+    #[serde(default = "four_weeks")]
+    #[schemars(range(min = 60, max = 31_536_000))]
+    pub failover_timeout_seconds: i64,
+
+    /// Room that is held in offers so that growth need not wait. Default: none, the pool is kept full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<Amounts>,
+}
+
+fn default_role() -> String {
+    "microscaling".to_owned()
+}
+
+fn four_weeks() -> i64 {
+    28 * 24 * 3600
+}
+
+/// Amounts of resources.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Amounts {
+    /// Processor cores: 500m is half a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// Memory in bytes: 64Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+    /// Disk in bytes: 1Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Quantity>,
+    /// Whole graphics processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub gpu: Option<i64>,
+}

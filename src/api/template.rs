@@ -1,0 +1,132 @@
+//! The container that an app runs, and where it may run.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::Quantity;
+
+/// The container that each replica runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.command) != has(self.shell)").message("name exactly one of command and shell"))]
+pub struct Template {
+    /// What one replica uses.
+    pub resources: ResourceList,
+
+    /// Program and arguments. $(NAME) is replaced by the environment variable NAME.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(max = 32_768)))]
+    pub command: Option<Vec<String>>,
+
+    /// A line for /bin/sh -c, instead of command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32_768))]
+    pub shell: Option<String>,
+
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+
+    /// Ports that each replica gets on its host. The number of port `http` is in the variable PORT_HTTP, that of the first also in PORT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub ports: Vec<Port>,
+
+    /// Time between the request to end (SIGTERM) and the end by force (SIGKILL). 0: at once by force.
+    #[serde(default = "three_seconds")]
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub grace_period_milliseconds: i64,
+}
+
+fn three_seconds() -> i64 {
+    3000
+}
+
+/// What one replica uses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceList {
+    /// Processor cores: 500m is half a core.
+    pub cpu: Quantity,
+    /// Memory in bytes: 64Mi.
+    pub memory: Quantity,
+    /// Disk in bytes: 1Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Quantity>,
+    /// Whole graphics processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1024))]
+    pub gpu: Option<i64>,
+}
+
+/// An environment variable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvVar {
+    /// Name of the variable.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
+    pub name: String,
+    /// Its value; $(NAME) is replaced by a variable named before it or by a port's.
+    #[serde(default)]
+    #[schemars(length(max = 131_072))]
+    pub value: String,
+}
+
+/// A port on the replica's host, chosen from those that the host offers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Port {
+    /// Name of the port: `http` gives the variable PORT_HTTP.
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Where replicas may run and how they are laid out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// `pack` (the default) fills one agent before the next; any other word is an agent attribute, such as rack or hostname, over
+    /// whose values the replicas are spread evenly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub spread: Option<String>,
+
+    /// Conditions that an agent must meet, all of them.
+    #[serde(default, rename = "where", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub requirements: Vec<Requirement>,
+}
+
+/// A condition on an agent, as a node selector requirement of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values) : has(self.values)")
+        .message("In, NotIn, Gt and Lt need values; Exists and DoesNotExist take none"),
+    validation = Rule::new("!(self.operator in ['Gt', 'Lt']) || (has(self.values) && self.values.size() == 1 && self.values[0].matches('^-?[0-9]+(\\\\.[0-9]+)?$'))")
+        .message("Gt and Lt take exactly one number"),
+)]
+pub struct Requirement {
+    /// Name of an agent attribute; `hostname` is the agent's host.
+    #[schemars(length(min = 1, max = 253))]
+    pub attribute: String,
+    /// How the attribute is compared.
+    pub operator: Operator,
+    /// What it is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 253)))]
+    pub values: Option<Vec<String>>,
+}
+
+/// How an attribute is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+    Gt,
+    Lt,
+}

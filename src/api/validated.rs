@@ -1,0 +1,348 @@
+//! The one reader of raw specs: everything behind it sees only these types, in units of its own (milliseconds, fixed-point resources).
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
+use super::demand::{Demand, Source};
+use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
+use super::quantity::{BadQuantity, Quantity};
+use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
+use crate::policy::resources::Resources;
+
+/// `namespace/name` of an app or a pool; cheap to clone, ordered by namespace and name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self(format!("{namespace}/{name}").into())
+    }
+
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which template a task was started from: a hash of everything in it that a running task cannot take on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
+pub struct Version(pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// An app, checked and in internal units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    pub key: Key,
+    pub generation: i64,
+    pub pool: Key,
+    /// 1 is served first.
+    pub priority: i32,
+    /// Replicas when `demand` holds no metric.
+    pub replicas: i64,
+    pub min: i64,
+    /// `i64::MAX` when the pool is the only limit.
+    pub max: i64,
+    /// The metrics, without `remainder`.
+    pub demand: Vec<Metric>,
+    /// Weight of the app's claim to spare room, if it makes one.
+    pub remainder: Option<i64>,
+    pub fallback: FallbackTo,
+    pub up: Damping,
+    pub down: Damping,
+    pub suspended: bool,
+    /// Decide and report, but do nothing.
+    pub observed_only: bool,
+    pub max_surge: i64,
+    pub replace_unreachable_after_ms: u64,
+    /// What one replica uses, its ports counted.
+    pub size: Resources,
+    pub version: Version,
+    pub template: Template,
+    pub spread: Spread,
+    pub requirements: Vec<Requirement>,
+}
+
+/// A metric with its target in plain numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    pub name: Arc<str>,
+    pub source: Source,
+    pub target: TargetValue,
+    /// Age in milliseconds beyond which the value is not believed. `u64::MAX`: never stale.
+    pub stale_after_ms: u64,
+}
+
+/// How a value becomes replicas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TargetValue {
+    /// Keep the metric at this value (HPA `Value`).
+    Value(f64),
+    /// One replica per this much (HPA `AverageValue`).
+    Average(f64),
+}
+
+/// What stands in for a metric that has been stale for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallbackTo {
+    Hold,
+    Replicas(i64),
+}
+
+/// Damping in one direction, in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damping {
+    pub window_ms: u64,
+    pub limits: Vec<RateLimit>,
+    pub select: SelectPolicy,
+    /// `None`: 0.1 for value targets, 0 for averageValue.
+    pub tolerance: Option<f64>,
+}
+
+/// At most so much change per period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    pub kind: PolicyKind,
+    pub value: i64,
+    pub period_ms: u64,
+}
+
+/// How replicas are laid out over agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spread {
+    Pack,
+    /// Evenly over the values of this attribute.
+    Over(String),
+}
+
+/// A pool, checked and in internal units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub key: Key,
+    pub generation: i64,
+    pub mesos: Mesos,
+    /// [`Resources::UNLIMITED`] in each dimension without a limit.
+    pub limits: Resources,
+    pub headroom: Resources,
+}
+
+/// A spec that passed the schema and yet cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    #[error("{field}: {problem}")]
+    Amount { field: String, problem: BadQuantity },
+    #[error("{field}: {problem}")]
+    Field { field: String, problem: String },
+}
+
+/// Down after two seconds unless told otherwise.
+const DEFAULT_DOWN_WINDOW_MS: u64 = 2000;
+const PUSH_STALE_AFTER_MS: u64 = 60_000;
+const HTTP_STALE_AFTER_MS: u64 = 5000;
+
+impl App {
+    /// Reads a `MicroscaledApp`.
+    ///
+    /// # Errors
+    /// When an amount cannot be read or is zero where it may not be.
+    pub fn read(raw: &MicroscaledApp) -> Result<Self, Invalid> {
+        let namespace = raw.metadata.namespace.as_deref().unwrap_or("default");
+        let name = raw.metadata.name.as_deref().unwrap_or_default();
+        let spec = &raw.spec;
+        let behavior = spec.behavior.clone().unwrap_or_default();
+        let remainder = spec.demand.iter().find_map(|d| match &d.source {
+            Source::Remainder(remainder) => Some(i64::from(remainder.weight)),
+            _ => None,
+        });
+        let placement = spec.placement.clone().unwrap_or_default();
+        Ok(Self {
+            key: Key::new(namespace, name),
+            generation: raw.metadata.generation.unwrap_or(0),
+            pool: Key::new(namespace, &spec.pool),
+            priority: spec.priority,
+            replicas: spec.replicas.into(),
+            min: spec.min_replicas.into(),
+            max: spec.max_replicas.map_or(i64::MAX, i64::from),
+            demand: spec.demand.iter().enumerate().filter_map(|(i, d)| metric(i, d).transpose()).collect::<Result<_, _>>()?,
+            remainder,
+            fallback: match spec.fallback {
+                Some(Fallback::Replicas(n)) => FallbackTo::Replicas(n.into()),
+                Some(Fallback::Hold(_)) | None => FallbackTo::Hold,
+            },
+            up: damping(behavior.scale_up.as_ref(), 0),
+            down: damping(behavior.scale_down.as_ref(), DEFAULT_DOWN_WINDOW_MS),
+            suspended: spec.suspend,
+            observed_only: spec.mode == Mode::Observe,
+            max_surge: spec.rollout.max_surge.into(),
+            replace_unreachable_after_ms: unsigned(spec.replace_unreachable_after_milliseconds),
+            size: size(&spec.template)?,
+            version: version(&spec.template),
+            template: spec.template.clone(),
+            spread: spread(&placement),
+            requirements: placement.requirements,
+        })
+    }
+}
+
+impl Pool {
+    /// Reads a `MicroscalingPool`.
+    ///
+    /// # Errors
+    /// When an amount cannot be read.
+    pub fn read(raw: &MicroscalingPool) -> Result<Self, Invalid> {
+        let namespace = raw.metadata.namespace.as_deref().unwrap_or("default");
+        let name = raw.metadata.name.as_deref().unwrap_or_default();
+        let Backend::Mesos(mesos) = &raw.spec.backend;
+        Ok(Self {
+            key: Key::new(namespace, name),
+            generation: raw.metadata.generation.unwrap_or(0),
+            mesos: mesos.clone(),
+            limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
+            headroom: amounts("spec.mesos.headroom", mesos.headroom.as_ref(), Resources::ZERO)?,
+        })
+    }
+}
+
+fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
+    let field = |name: &str| format!("spec.demand[{index}].{name}");
+    let Some(target) = &demand.target else { return Ok(None) };
+    let target = match (&target.value, &target.average_value) {
+        (Some(value), _) => TargetValue::Value(positive(&field("target.value"), value)?),
+        (None, Some(value)) => TargetValue::Average(positive(&field("target.averageValue"), value)?),
+        (None, None) => return Ok(None),
+    };
+    let default_stale = match &demand.source {
+        Source::Push(_) => PUSH_STALE_AFTER_MS,
+        Source::Http(http) => HTTP_STALE_AFTER_MS.max(5 * unsigned(http.poll_milliseconds)),
+        Source::Simulated(_) | Source::Remainder(_) => u64::MAX,
+    };
+    let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);
+    Ok(Some(Metric { name: demand.name.as_str().into(), source: demand.source.clone(), target, stale_after_ms }))
+}
+
+fn positive(field: &str, quantity: &Quantity) -> Result<f64, Invalid> {
+    match quantity.number() {
+        Ok(n) if n > 0.0 => Ok(n),
+        Ok(_) => Err(Invalid::Field { field: field.to_owned(), problem: "must be more than 0".to_owned() }),
+        Err(problem) => Err(Invalid::Amount { field: field.to_owned(), problem }),
+    }
+}
+
+fn damping(rules: Option<&app::ScalingRules>, default_window_ms: u64) -> Damping {
+    let rules = rules.cloned().unwrap_or_default();
+    let in_ms = |seconds: Option<i32>, milliseconds: Option<i32>| {
+        milliseconds.map(i64::from).or(seconds.map(|s| i64::from(s) * 1000)).map(unsigned)
+    };
+    let limit = |policy: &app::ScalingPolicy| RateLimit {
+        kind: policy.kind,
+        value: policy.value.into(),
+        period_ms: in_ms(policy.period_seconds, policy.period_milliseconds).unwrap_or(1000),
+    };
+    Damping {
+        window_ms: in_ms(rules.stabilization_window_seconds, rules.stabilization_window_milliseconds)
+            .unwrap_or(default_window_ms),
+        limits: rules.policies.iter().map(limit).collect(),
+        select: rules.select_policy,
+        tolerance: rules.tolerance,
+    }
+}
+
+fn spread(placement: &Placement) -> Spread {
+    match placement.spread.as_deref() {
+        None | Some("pack") => Spread::Pack,
+        Some(attribute) => Spread::Over(attribute.to_owned()),
+    }
+}
+
+fn size(template: &Template) -> Result<Resources, Invalid> {
+    let field = |name: &str| format!("spec.template.resources.{name}");
+    let ResourceList { cpu, memory, disk, gpu } = &template.resources;
+    let size = Resources {
+        cpu: cores(&field("cpu"), cpu)?,
+        memory: mebibytes(&field("memory"), memory)?,
+        disk: disk.as_ref().map_or(Ok(0), |disk| mebibytes(&field("disk"), disk))?,
+        gpu: gpu.unwrap_or(0),
+        ports: i64::try_from(template.ports.len()).unwrap_or(i64::MAX),
+    };
+    if size.cpu == 0 && size.memory == 0 {
+        let problem = "cpu and memory are both 0, so Mesos would refuse the task".to_owned();
+        return Err(Invalid::Field { field: "spec.template.resources".to_owned(), problem });
+    }
+    Ok(size)
+}
+
+fn amounts(field: &str, amounts: Option<&Amounts>, otherwise: Resources) -> Result<Resources, Invalid> {
+    let Some(amounts) = amounts else { return Ok(otherwise) };
+    let field = |name: &str| format!("{field}.{name}");
+    Ok(Resources {
+        cpu: amounts.cpu.as_ref().map_or(Ok(otherwise.cpu), |q| cores(&field("cpu"), q))?,
+        memory: amounts.memory.as_ref().map_or(Ok(otherwise.memory), |q| mebibytes(&field("memory"), q))?,
+        disk: amounts.disk.as_ref().map_or(Ok(otherwise.disk), |q| mebibytes(&field("disk"), q))?,
+        gpu: amounts.gpu.unwrap_or(otherwise.gpu),
+        ports: otherwise.ports,
+    })
+}
+
+fn cores(field: &str, quantity: &Quantity) -> Result<i64, Invalid> {
+    let milli = quantity.thousandths().map_err(|problem| Invalid::Amount { field: field.to_owned(), problem })?;
+    bounded(field, milli)
+}
+
+/// Thousandths of a MiB, rounded up.
+fn mebibytes(field: &str, quantity: &Quantity) -> Result<i64, Invalid> {
+    let milli_bytes = quantity.thousandths().map_err(|problem| Invalid::Amount { field: field.to_owned(), problem })?;
+    bounded(field, (milli_bytes + (1 << 20) - 1) >> 20)
+}
+
+fn bounded(field: &str, amount: i128) -> Result<i64, Invalid> {
+    let too_much = || Invalid::Field { field: field.to_owned(), problem: "is more than any cluster has".to_owned() };
+    i64::try_from(amount).ok().filter(|n| *n < i64::MAX / 1024).ok_or_else(too_much)
+}
+
+/// Only what a running task cannot take on: not the grace period, which is sent along with the kill.
+fn version(template: &Template) -> Version {
+    let mut hasher = DefaultHasher::new();
+    let Template { resources, command, shell, env, ports, grace_period_milliseconds: _ } = template;
+    format!("{resources:?}").hash(&mut hasher);
+    (command, shell).hash(&mut hasher);
+    env.iter().for_each(|EnvVar { name, value }| (name, value).hash(&mut hasher));
+    ports.iter().for_each(|port| port.name.hash(&mut hasher));
+    let hash = hasher.finish();
+    #[allow(clippy::cast_possible_truncation)]
+    Version((hash ^ (hash >> 32)) as u32)
+}
+
+fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}

@@ -1,0 +1,163 @@
+//! What runs the containers. The engine owns one backend per pool and sees it only through [`Backend`].
+//!
+//! A backend is a state machine without I/O of its own: its session task reads the wire and acknowledges; its events come out of
+//! [`Backend::next`], change the [`World`] in [`Backend::apply`], and a plan goes out through [`Backend::dispatch`].
+//! So the world is the only ledger of tasks and room, and everything that judges an event is synchronous and tested as such.
+
+use std::sync::Arc;
+
+use crate::api::validated::{App, Key, Version};
+use crate::policy::world::{AgentIx, Millis, World};
+
+pub mod mesos;
+
+/// What a plan asks of the backend, in the order in which it is written to the wire: kills, launches, releases, then the request for room.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    pub kills: Vec<Kill>,
+    pub launches: Vec<Launch>,
+    /// Held offers of these agents go back.
+    pub release: Vec<AgentIx>,
+    /// Ask for all room that is free anywhere.
+    pub recall: bool,
+    /// Nothing more is wanted: no offers until the next `recall`.
+    pub quiet: bool,
+    /// When the reading or spec change arrived that led to these orders, for the reaction time.
+    pub caused_at: Option<std::time::Instant>,
+}
+
+/// A task to start on held room.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// As made by [`task_id`].
+    pub id: Arc<str>,
+    pub app: Arc<App>,
+    pub agent: AgentIx,
+}
+
+/// A task to end.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    pub app: Key,
+    pub id: Arc<str>,
+    /// Time between SIGTERM and SIGKILL; `None`: as the task was launched with.
+    pub grace_ms: Option<u64>,
+}
+
+/// A task has ended, or was found never to have begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub app: Key,
+    pub task: Arc<str>,
+    pub agent: AgentIx,
+    pub version: Option<Version>,
+    pub how: End,
+    /// In the words of the backend: "Command exited with status 1".
+    pub message: Arc<str>,
+    pub ran_ms: u64,
+}
+
+/// How a task ended: decides whether it counts as a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// As we asked.
+    Killed,
+    /// On its own with success; for a service this is a crash all the same.
+    Finished,
+    Failed,
+    /// The request itself was refused: the same spec will fail again.
+    Refused,
+    /// Never started, through no fault of its own (offer gone, agent gone): start anew at once.
+    Dropped,
+    /// Lost with its agent, drained, or taken away by an operator: start anew at once.
+    Lost,
+}
+
+/// What happened while an event was applied.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    pub endings: Vec<Ending>,
+    /// Something changed that a decision may depend on.
+    pub decide: bool,
+    /// Worth telling people: `(level, message)`, such as a lost connection or a foreign task killed.
+    pub notes: Vec<String>,
+}
+
+/// How the connection stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// Orders can be given: connected, and all that ran before has been reconciled.
+    pub ready: bool,
+    pub connected: bool,
+    pub framework_id: Option<String>,
+    pub master: Option<String>,
+    /// What is wrong or going on, in words: "connecting to http://…: connection refused (3rd try)".
+    pub message: String,
+    /// A person has to act before it goes on (the framework was removed, its id was lost).
+    pub stalled: bool,
+}
+
+/// The seam between the engine and what runs the containers.
+pub trait Backend: Send {
+    type Event: Send;
+
+    /// The next event; cancel-safe. `None` when the session has ended for good.
+    fn next(&mut self) -> impl Future<Output = Option<Self::Event>> + Send;
+
+    /// Takes further events that are already there, without waiting.
+    fn try_next(&mut self) -> Option<Self::Event>;
+
+    /// Brings the world up to date with the event.
+    fn apply(&mut self, event: Self::Event, world: &mut World, now: Millis) -> Applied;
+
+    /// Retries, time-outs and beliefs that expire. Returns when it wants to be called next.
+    fn tick(&mut self, world: &mut World, now: Millis) -> (Applied, Option<Millis>);
+
+    /// Writes the orders to the wire and books them in the world: launched tasks are `Starting`, killed ones `Stopping`,
+    /// used room is gone, before this returns.
+    fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis);
+
+    fn standing(&self) -> Standing;
+}
+
+/// A task id that tells everything needed to adopt the task after a restart: `namespace.app.version.incarnation-serial`.
+///
+/// The incarnation is unique to one run of Microscaler, so that an id is never used twice.
+#[must_use]
+pub fn task_id(app: &Key, version: Version, incarnation: &str, serial: u64) -> Arc<str> {
+    format!("{}.{}.{version}.{incarnation}-{serial}", app.namespace(), app.name()).into()
+}
+
+/// Reads an id made by [`task_id`]; `None` for any other.
+#[must_use]
+pub fn parse_task_id(id: &str) -> Option<(Key, Version)> {
+    // An app's name may hold dots, a namespace none.
+    let (rest, tail) = id.rsplit_once('.')?;
+    let (incarnation, serial) = tail.rsplit_once('-')?;
+    let (rest, version) = rest.rsplit_once('.')?;
+    let (namespace, name) = rest.split_once('.')?;
+    let well_formed = !incarnation.is_empty()
+        && serial.parse::<u64>().is_ok()
+        && version.len() == 8
+        && !namespace.is_empty()
+        && !name.is_empty();
+    let version = u32::from_str_radix(version, 16).ok().filter(|_| well_formed)?;
+    Some((Key::new(namespace, name), Version(version)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_tell_where_they_belong() {
+        let app = Key::new("shop", "search.v2");
+        let id = task_id(&app, Version(0xbeef), "k3x", 17);
+        assert_eq!(&*id, "shop.search.v2.0000beef.k3x-17");
+        assert_eq!(parse_task_id(&id), Some((app, Version(0xbeef))));
+        for foreign in ["", "a", "a.b.c", "a.b.0000beef.k3x", "a.0000beef.k3x-1", "a.b.0000bexf.k-1"] {
+            assert_eq!(parse_task_id(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What an engine tells the rest of the program: its newest state, its events, and answers to questions.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::api::status::{AppStatus, PoolStatus};
+use crate::api::validated::Key;
+use crate::api::{MicroscaledApp, MicroscalingPool};
+use crate::backend::Standing;
+use crate::policy::world::TaskPhase;
+
+/// The state of one pool and its apps, as last published.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub pool: Arc<MicroscalingPool>,
+    pub status: PoolStatus,
+    pub standing: Standing,
+    /// In order of namespace and name.
+    pub apps: Vec<AppReport>,
+    /// Specs that could not be taken over, with file, line and field: they are in force as last good, or not at all.
+    pub problems: Vec<String>,
+}
+
+/// An app's spec in force and its status. Serialized as the `MicroscaledApp` that kubectl would show.
+#[derive(Clone, Debug)]
+pub struct AppReport {
+    pub spec: Arc<MicroscaledApp>,
+    pub status: AppStatus,
+}
+
+impl AppReport {
+    /// The object with its status.
+    #[must_use]
+    pub fn object(&self) -> MicroscaledApp {
+        MicroscaledApp { status: Some(self.status.clone()), ..(*self.spec).clone() }
+    }
+}
+
+impl Report {
+    /// The pool with its status.
+    #[must_use]
+    pub fn pool_object(&self) -> MicroscalingPool {
+        MicroscalingPool { status: Some(self.status.clone()), ..(*self.pool).clone() }
+    }
+}
+
+/// A task as `microscaler get tasks` shows it.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskReport {
+    pub id: String,
+    pub namespace: String,
+    pub app: String,
+    pub pool: String,
+    pub version: Option<String>,
+    pub agent: String,
+    pub host: String,
+    pub phase: TaskPhase,
+    pub ready: bool,
+    pub age_milliseconds: u64,
+}
+
+/// Something that happened, for people: shown by `describe`, streamed at /v1/events.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    pub at: jiff::Timestamp,
+    pub pool: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Normal or Warning, as in Kubernetes.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// One CamelCase word: ScaledUp, GaveWay, CrashLoop, BadSpec, Disconnected …
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub enum EventKind {
+    Normal,
+    Warning,
+}
+
+/// A question to the owner of a pool.
+pub enum Ask {
+    Tasks(oneshot::Sender<Vec<TaskReport>>),
+    /// End every task of the pool and start none; answers how many tasks there were.
+    Drain(oneshot::Sender<usize>),
+}
+
+/// The rest of the program's end of one engine.
+#[derive(Clone)]
+pub struct Handle {
+    pub pool: Key,
+    pub reports: watch::Receiver<Arc<Report>>,
+    pub events: broadcast::Sender<Event>,
+    pub asks: mpsc::Sender<Ask>,
+}

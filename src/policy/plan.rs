@@ -1,0 +1,203 @@
+//! What a decision says: a plan is data with no choices left to make.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::resources::Resources;
+use super::world::{AgentIx, Millis};
+use crate::api::status::{DemandState, Phase};
+use crate::api::validated::{Key, Version};
+
+/// What is to be done now, what each app gets, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Replicas to start at once, in room that is held; in order of importance.
+    pub starts: Vec<Start>,
+    /// Tasks to end at once.
+    pub stops: Vec<Stop>,
+    /// Replicas that wait for room which is expected to come free, with the agent it is reserved on.
+    pub waits: Vec<Wait>,
+    /// Agents whose held offers are of no use and should be given back. Agents in `starts` are not named here.
+    pub release: Vec<AgentIx>,
+    /// Room is wanted that is not in held offers: ask for it.
+    pub recall: bool,
+    /// Nothing more is wanted: no offers are needed until this changes.
+    pub quiet: bool,
+    pub verdicts: BTreeMap<Key, Verdict>,
+    /// When to decide again although nothing has happened: a window closes, a back-off ends, a value goes stale.
+    pub wake_at: Option<Millis>,
+}
+
+/// A replica to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub app: Key,
+    pub agent: AgentIx,
+}
+
+/// A replica that waits for its room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub app: Key,
+    pub agent: AgentIx,
+    /// The room is there (held or expected) and has only to be asked for; otherwise tasks must end first.
+    pub free: bool,
+}
+
+/// A task to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    pub app: Key,
+    pub task: Arc<str>,
+    pub why: StopReason,
+}
+
+/// Why a task has to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Fewer replicas are wanted.
+    ScaledDown,
+    /// Its room goes to this more important app.
+    GivesWayTo(Key),
+    /// Its room is to be kept free as headroom.
+    Headroom,
+    /// The pool's limits were lowered.
+    OverLimits,
+    /// It runs an old template and its successor is ready, or needs its room.
+    Replaced,
+    /// Its app was deleted.
+    Deleted,
+}
+
+/// What an app gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Replicas that demand asks for, damped and within minReplicas and maxReplicas. For spare room: what it got of it.
+    pub wanted: i64,
+    /// Replicas that it may have: those kept, those started now and those whose room is on its way.
+    pub granted: i64,
+    pub running: i64,
+    pub ready: i64,
+    pub starting: i64,
+    pub stopping: i64,
+    pub phase: Phase,
+    /// Each metric's state, in the order of the spec.
+    pub demand: Vec<DemandState>,
+    /// Most important first.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason for a verdict. Its words are what users read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// `want`: from this metric.
+    Metric {
+        name: Arc<str>,
+        value: f64,
+        target: f64,
+        replicas: i64,
+    },
+    FixedReplicas(i64),
+    Remainder {
+        spare: i64,
+    },
+    AtMinimum(i64),
+    AtMaximum {
+        max: i64,
+        asked: i64,
+    },
+    /// A change within the tolerance is ignored.
+    WithinTolerance {
+        name: Arc<str>,
+    },
+    /// The stabilization window holds the count.
+    Stabilized {
+        asked: i64,
+        window_ms: u64,
+        up: bool,
+    },
+    /// A rate policy holds it.
+    RateLimited {
+        asked: i64,
+        up: bool,
+    },
+    /// Scaling in this direction is disabled.
+    Disabled {
+        asked: i64,
+        up: bool,
+    },
+    /// Missing data never scales down.
+    NoData {
+        name: Arc<str>,
+        why: String,
+    },
+    Fallback {
+        name: Arc<str>,
+        replicas: i64,
+    },
+    /// The pool is full: what more important (or equal) apps hold, as counts of tasks.
+    PoolFull {
+        wanted: i64,
+        granted: i64,
+        held_above: i64,
+        all: i64,
+    },
+    /// The pool's own limits are reached.
+    AtLimits {
+        limits: Resources,
+    },
+    /// No agent meets the placement's conditions.
+    NoAgentMatches,
+    /// No agent is large enough even when empty of less important tasks.
+    NoAgentLargeEnough {
+        size: Resources,
+    },
+    /// Nothing is known of the cluster yet.
+    NoAgents,
+    /// It gives way to this app.
+    GivesWay {
+        to: Key,
+        replicas: i64,
+    },
+    WaitsForRoom {
+        replicas: i64,
+    },
+    Crashing {
+        failures: u32,
+        version: Version,
+        last: Arc<str>,
+        retry_in_ms: u64,
+    },
+    RollingOut {
+        old: i64,
+        new: i64,
+    },
+    Unreachable {
+        replicas: i64,
+    },
+    Suspended {
+        at: i64,
+    },
+    ObserveOnly,
+    Deleted,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.task, self.why)
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ScaledDown => f.write_str("fewer replicas are wanted"),
+            Self::GivesWayTo(app) => write!(f, "gives way to {}", app.name()),
+            Self::Headroom => f.write_str("makes room for the pool's headroom"),
+            Self::OverLimits => f.write_str("the pool is over its limits"),
+            Self::Replaced => f.write_str("replaced by a replica of the new template"),
+            Self::Deleted => f.write_str("its app was deleted"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a decision looks at: one pool with its apps, agents and tasks, as plain data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::resources::Resources;
+use crate::api::validated::{App, Key, Version};
+
+/// Milliseconds on a monotonic clock that starts at an arbitrary moment; only differences mean anything.
+pub type Millis = u64;
+
+/// An agent's place in [`World::agents`]. It stays the same for as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct AgentIx(pub u32);
+
+/// One pool at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Ceiling for all apps of the pool together.
+    pub limits: Resources,
+    /// Room to be kept free in held offers.
+    pub headroom: Resources,
+    /// Every app of the pool, and every app of which tasks still live though its spec is gone.
+    pub apps: BTreeMap<Key, AppView>,
+    /// Agents are never removed, so that an [`AgentIx`] stays good; gone ones have [`Agent::present`] unset.
+    pub agents: Vec<Agent>,
+    /// Tasks of apps without a spec are ended. Unset while some specs cannot be read, as the app may be among them.
+    pub end_orphans: bool,
+}
+
+/// An app with its metrics and tasks.
+#[derive(Clone, Debug, Default)]
+pub struct AppView {
+    /// `None`: deleted, or never seen by this process; only its tasks are known.
+    pub spec: Option<Arc<App>>,
+    /// One for each of `spec.demand`, in the same order.
+    pub readings: Vec<Reading>,
+    /// All tasks that are not known to have ended, in order of their ids.
+    pub tasks: Vec<Task>,
+}
+
+/// What is known of a metric.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// The last good value and when it arrived.
+    pub value: Option<(f64, Millis)>,
+    /// Why the last attempt failed, if it did.
+    pub failure: Option<Arc<str>>,
+}
+
+/// A host of the pool.
+#[derive(Clone, Debug, Default)]
+pub struct Agent {
+    pub id: Arc<str>,
+    pub hostname: Arc<str>,
+    pub attributes: BTreeMap<String, String>,
+    /// Room in offers that we hold: tasks can start there at once.
+    pub held: Resources,
+    /// Room that is believed to be free but is not in our hands: it has to be asked for before it can be used.
+    pub expected: Resources,
+    /// Unset: gone, unreachable, draining or under maintenance; nothing new is placed there.
+    pub present: bool,
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    pub id: Arc<str>,
+    pub agent: AgentIx,
+    /// `None` for a task whose template is not known.
+    pub version: Option<Version>,
+    pub phase: TaskPhase,
+    /// Meaningful while running: it can serve.
+    pub ready: bool,
+    /// When it entered its phase.
+    pub since: Millis,
+    /// When it was launched or adopted: the victim with the least lost work is the youngest.
+    pub born: Millis,
+    pub resources: Resources,
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum TaskPhase {
+    /// On its way up; it uses its room already.
+    Starting,
+    Running,
+    /// On its way down; it still uses its room.
+    Stopping,
+    /// Its agent cannot be reached. It uses no room, but it may come back.
+    Unreachable,
+}
