@@ -1,0 +1,88 @@
+//! Where demand comes from: one task per metric, all of them posting to the board of their pool.
+//!
+//! ```text
+//!  simulated ─┐
+//!  http ──────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
+//!  push ──────┘
+//! ```
+//!
+//! | look for | in |
+//! |---|---|
+//! | the newest reading of each metric | [`board`] |
+//! | which tasks run for which specs | [`sources`] |
+//! | interval, timeout, back-off | [`poll`] |
+//! | a source: generated, polled, pushed | [`simulated`] (its curves: [`pattern`]), [`http`], [`push`] |
+//!
+//! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::api::validated::Key;
+use crate::engine::clock;
+
+pub mod board;
+pub mod http;
+pub mod pattern;
+pub mod poll;
+pub mod push;
+pub mod simulated;
+pub mod sources;
+
+pub use board::{Board, Posted, Update};
+pub use push::{PushDesk, PushError};
+pub use sources::Sources;
+
+/// Something that yields the values of one metric.
+///
+/// The seam at which further sources come in. A source is a task of its own: it may wait for as long as it likes, it is ended by
+/// being dropped at any await, and what goes wrong is posted as a failure.
+pub trait DemandSource: Send + 'static {
+    /// Posts values to `gauge` until dropped; returns only when there will never be another one.
+    fn run(self, gauge: Gauge) -> impl Future<Output = ()> + Send;
+}
+
+/// A source's end of one metric.
+#[derive(Clone)]
+pub struct Gauge {
+    board: Arc<Board>,
+    app: Key,
+    metric: Arc<str>,
+    posts: Arc<AtomicU64>,
+}
+
+impl Gauge {
+    /// `posts` counts the good values of all gauges that share it.
+    #[must_use]
+    pub fn new(board: Arc<Board>, app: Key, metric: Arc<str>, posts: Arc<AtomicU64>) -> Self {
+        Self { board, app, metric, posts }
+    }
+
+    /// A value that was read just now.
+    pub fn value(&self, value: f64) {
+        self.posts.fetch_add(1, Ordering::Relaxed);
+        self.board.post(&self.app, &self.metric, Posted::Value(value), clock::instant());
+    }
+
+    /// An attempt to read a value failed just now; `why` is shown to people.
+    pub fn failure(&self, why: impl Into<String>) {
+        self.board.post(&self.app, &self.metric, Posted::Failure(why.into()), clock::instant());
+    }
+}
+
+/// How many values came in, by kind of source.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub push: Arc<AtomicU64>,
+    pub simulated: Arc<AtomicU64>,
+    pub http: Arc<AtomicU64>,
+}
+
+impl Tally {
+    /// Kind of source and count, in a fixed order.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 3] {
+        [("push", &self.push), ("simulated", &self.simulated), ("http", &self.http)]
+            .map(|(source, count)| (source, count.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,132 @@
+//! Which sources run: one task for each metric of the specs in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use reqwest::Client;
+use tokio::task::JoinHandle;
+
+use super::board::Board;
+use super::http::{self, HttpSource};
+use super::push::PushDesk;
+use super::{DemandSource, Gauge};
+use crate::api::demand::Source;
+use crate::api::validated::{App, Key, Metric};
+
+/// The running sources of one pool. Dropping it ends them all.
+pub struct Sources {
+    board: Arc<Board>,
+    desk: Arc<PushDesk>,
+    /// Made when the first metric needs it; shared by all.
+    client: Option<Result<Client, String>>,
+    apps: HashMap<Key, AppFeeds>,
+}
+
+/// The sources of one app, with the spec that they were last synced to.
+struct AppFeeds {
+    spec: Arc<App>,
+    metrics: HashMap<Arc<str>, Feed>,
+}
+
+/// One source: what it was started from, and its task if it needs one.
+struct Feed {
+    source: Source,
+    _task: Option<Task>,
+}
+
+/// A task that ends when dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Sources {
+    /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
+    #[must_use]
+    pub fn new(board: Arc<Board>, desk: Arc<PushDesk>) -> Self {
+        Self { board, desk, client: None, apps: HashMap::new() }
+    }
+
+    /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
+    /// others go on undisturbed. Has to be called inside a Tokio runtime.
+    pub fn sync(&mut self, apps: &[Arc<App>]) {
+        let wanted: HashMap<&Key, &Arc<App>> = apps.iter().map(|app| (&app.key, app)).collect();
+        let gone: Vec<Key> = self.apps.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
+        for key in gone {
+            self.end(&key);
+        }
+        for app in apps {
+            self.sync_app(app);
+        }
+    }
+
+    fn sync_app(&mut self, app: &Arc<App>) {
+        let mut old = match self.apps.remove(&app.key) {
+            Some(running) if Arc::ptr_eq(&running.spec, app) => {
+                self.apps.insert(app.key.clone(), running);
+                return;
+            }
+            Some(running) => running.metrics,
+            None => HashMap::new(),
+        };
+        self.desk.register(app, &self.board);
+        let mut metrics = HashMap::with_capacity(app.demand.len());
+        for metric in &app.demand {
+            // An old source that does not fit is dropped, and so ended, before its successor starts.
+            let running = match old.remove(&metric.name) {
+                Some(running) if running.source == metric.source => running,
+                _ => Feed { source: metric.source.clone(), _task: self.start(&app.key, metric) },
+            };
+            metrics.insert(metric.name.clone(), running);
+        }
+        for (name, running) in old {
+            drop(running);
+            self.board.forget(&app.key, &name);
+        }
+        self.apps.insert(app.key.clone(), AppFeeds { spec: app.clone(), metrics });
+    }
+
+    fn start(&mut self, app: &Key, metric: &Metric) -> Option<Task> {
+        let gauge = |posts: &Arc<AtomicU64>| Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts.clone());
+        let tally = self.desk.tally();
+        match &metric.source {
+            Source::Simulated(spec) => Some(spawn(spec.clone(), gauge(&tally.simulated))),
+            Source::Http(spec) => {
+                let gauge = gauge(&tally.http);
+                match self.client.get_or_insert_with(http::client) {
+                    Ok(client) => Some(spawn(HttpSource { client: client.clone(), spec: spec.clone() }, gauge)),
+                    Err(why) => {
+                        gauge.failure(format!("no HTTP client: {why}"));
+                        None
+                    }
+                }
+            }
+            // The desk brings pushed values to the board; a remainder has no value.
+            Source::Push(_) | Source::Remainder(_) => None,
+        }
+    }
+
+    fn end(&mut self, app: &Key) {
+        self.desk.remove(app, &self.board);
+        for name in self.apps.remove(app).into_iter().flat_map(|running| running.metrics.into_keys()) {
+            self.board.forget(app, &name);
+        }
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        let apps: Vec<Key> = self.apps.keys().cloned().collect();
+        for app in apps {
+            self.end(&app);
+        }
+    }
+}
+
+fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
+    Task(tokio::spawn(source.run(gauge)))
+}
