@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod backend;
+pub mod cli;
 pub mod engine;
 pub mod policy;
