@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod backend;
+pub mod cli;
 pub mod demand;
 pub mod engine;
 pub mod policy;
+pub mod store;

@@ -38,7 +38,7 @@ use super::template::{Placement, Template};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.maxReplicas) || self.minReplicas <= self.maxReplicas")
-        .message(Message::Expression("string(self.minReplicas) + ' is more than maxReplicas (' + string(self.maxReplicas) + ')'".into()))
+        .message(Message::Expression("'%d is more than maxReplicas (%d)'.format([self.minReplicas, self.maxReplicas])".into()))
         .field_path(".minReplicas"),
     validation = Rule::new("!has(self.demand) || self.demand.filter(d, has(d.remainder)).size() <= 1")
         .message("remainder may be named only once")

@@ -66,7 +66,7 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct Http {
     /// Address of the document, http or https.
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://.+"))]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?# \t\r\n]+([/?#][^ \t\r\n]*)?$"))]
     pub url: String,
     /// JSON pointer (RFC 6901) to the number, such as /queues/0/depth. Empty: the document is the number.
     #[serde(default)]
@@ -125,14 +125,18 @@ pub enum Pattern {
 }
 
 /// A seeded random walk between two bounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.min <= self.max").message("min must not be more than max").field_path(".min"))]
 pub struct RandomWalk {
     /// Lower bound.
+    #[schemars(range(min = 0.0))]
     pub min: f64,
     /// Upper bound.
+    #[schemars(range(min = 0.0))]
     pub max: f64,
     /// The largest change from one value to the next.
+    #[schemars(range(min = 0.0))]
     pub max_step: f64,
     /// The same seed gives the same walk.
     #[serde(default)]
@@ -141,12 +145,15 @@ pub struct RandomWalk {
 }
 
 /// A periodic load between two levels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.min <= self.max").message("min must not be more than max").field_path(".min"))]
 pub struct Wave {
     /// Lower level.
+    #[schemars(range(min = 0.0))]
     pub min: f64,
     /// Upper level.
+    #[schemars(range(min = 0.0))]
     pub max: f64,
     /// Length of one period.
     #[schemars(range(min = 20, max = 86_400_000))]
@@ -158,8 +165,10 @@ pub struct Wave {
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Level at the start.
+    #[schemars(range(min = 0.0))]
     pub from: f64,
     /// Level after the step.
+    #[schemars(range(min = 0.0))]
     pub to: f64,
     /// When the step comes.
     #[schemars(range(min = 0, max = 86_400_000))]
@@ -167,12 +176,20 @@ pub struct Step {
 }
 
 /// A base level with sudden rushes that ebb away.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.base <= self.peak").message("base must not be more than peak").field_path(".base"),
+    validation = Rule::new("self.lastsMilliseconds <= self.everyMilliseconds")
+        .message("a rush must not last longer than everyMilliseconds, when the next one starts")
+        .field_path(".lastsMilliseconds"),
+)]
 pub struct FlashCrowd {
     /// Level between rushes.
+    #[schemars(range(min = 0.0))]
     pub base: f64,
     /// Level at the height of a rush.
+    #[schemars(range(min = 0.0))]
     pub peak: f64,
     /// Time from the start of one rush to the start of the next.
     #[schemars(range(min = 20, max = 86_400_000))]
@@ -187,7 +204,10 @@ pub struct FlashCrowd {
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
     /// Lines of `milliseconds,value` in rising order; each value holds until the next.
-    #[schemars(length(min = 3, max = 262_144), regex(pattern = r"^(\s*[0-9]+\s*,\s*[0-9]+(\.[0-9]+)?\s*(\n|$))+$"))]
+    #[schemars(
+        length(min = 3, max = 262_144),
+        regex(pattern = r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$")
+    )]
     pub csv: String,
     /// How many times faster than recorded.
     #[serde(default = "unit")]
@@ -210,8 +230,10 @@ fn unit() -> f64 {
 pub struct Target {
     /// Keep the metric itself at this value: the replica count is scaled by value / target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::quantity::positive")]
     pub value: Option<Quantity>,
     /// One replica per this much of the metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::quantity::positive")]
     pub average_value: Option<Quantity>,
 }

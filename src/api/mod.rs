@@ -14,6 +14,8 @@
 //! The rustdoc of these types is what `kubectl explain` shows: it speaks to users.
 
 pub mod app;
+pub mod check;
+pub mod crd;
 pub mod demand;
 pub mod pool;
 pub mod quantity;

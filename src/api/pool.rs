@@ -49,12 +49,12 @@ pub enum Backend {
 #[x_kube(validation = Rule::new("!has(self.secretFile) || has(self.principal)").message("secretFile needs a principal"))]
 pub struct Mesos {
     /// Addresses of the masters; any of them leads to the leader.
-    #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/]+/?$")))]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/?# \t\r\n]+/?$")))]
     pub masters: Vec<String>,
 
     /// The role under which resources are offered.
     #[serde(default = "default_role")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\*|[^-./*\s][^*\s]*)$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\*|[^-./* \t\r\n][^* \t\r\n]*)$"))]
     pub role: String,
 
     /// Name of the framework in Mesos' own pages. Default: microscaler/NAMESPACE/POOL.
@@ -109,6 +109,6 @@ pub struct Amounts {
     pub disk: Option<Quantity>,
     /// Whole graphics processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub gpu: Option<i64>,
 }

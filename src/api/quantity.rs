@@ -19,7 +19,11 @@ pub struct BadQuantity {
 }
 
 /// What a Kubernetes API server checks for us; the suffixes beyond are of no use here.
-const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+pub(super) const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+/// The same with a digit other than zero in it.
+pub(super) const POSITIVE: &str = r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
+/// Enough for any cluster, and the arithmetic stays exact.
+const MAX_LENGTH: usize = 20;
 
 impl Quantity {
     /// The amount in thousandths, rounded up: cores become milli-cores, bytes milli-bytes.
@@ -31,9 +35,9 @@ impl Quantity {
         let end = self.0.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.0.len());
         let (number, suffix) = self.0.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let well_formed = !whole.is_empty() && !number.ends_with('.') && !fraction.contains('.') && fraction.len() <= 9;
+        let well_formed = !whole.is_empty() && !number.ends_with('.') && !fraction.contains('.') && self.0.len() <= MAX_LENGTH;
         let scale: i128 = match suffix {
-            _ if !well_formed || whole.len() > 15 => return Err(bad()),
+            _ if !well_formed => return Err(bad()),
             "m" => 1,
             "" => 1_000,
             "k" => 1_000_000,
@@ -98,8 +102,18 @@ impl JsonSchema for Quantity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true, "pattern": PATTERN })
+        schema(PATTERN, 0)
     }
+}
+
+/// The schema of an amount that may not be zero.
+pub(super) fn positive(_: &mut SchemaGenerator) -> Schema {
+    schema(POSITIVE, 1)
+}
+
+/// The pattern and the length hold for text, the minimum for whole numbers.
+fn schema(pattern: &str, minimum: i64) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true, "pattern": pattern, "maxLength": MAX_LENGTH, "minimum": minimum })
 }
 
 #[cfg(test)]
@@ -116,6 +130,14 @@ mod tests {
         assert_eq!(milli("0.5Gi"), Ok(512 * 1024 * 1024 * 1000));
         assert_eq!(milli("1k"), Ok(1_000_000));
         assert_eq!(milli("0.0001"), Ok(1), "rounded up, never to nothing");
+    }
+
+    #[test]
+    fn the_largest_amounts_stay_exact() {
+        assert_eq!(Quantity::from("999999999999999999Ti").thousandths(), Ok(999_999_999_999_999_999 * (1000 << 40)));
+        assert_eq!(Quantity::from("9223372036854775807").thousandths(), Ok(9_223_372_036_854_775_807_000));
+        assert!(Quantity::from("9999999999999999999Ti").thousandths().is_err());
+        assert_eq!(Quantity::from("0.00000000000000001").thousandths(), Ok(1));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The one reader of raw specs: everything behind it sees only these types, in units of its own (milliseconds, fixed-point resources).
 
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
@@ -186,6 +184,7 @@ impl App {
             _ => None,
         });
         let placement = spec.placement.clone().unwrap_or_default();
+        let size = size(&spec.template)?;
         Ok(Self {
             key: Key::new(namespace, name),
             generation: raw.metadata.generation.unwrap_or(0),
@@ -206,8 +205,8 @@ impl App {
             observed_only: spec.mode == Mode::Observe,
             max_surge: spec.rollout.max_surge.into(),
             replace_unreachable_after_ms: unsigned(spec.replace_unreachable_after_milliseconds),
-            size: size(&spec.template)?,
-            version: version(&spec.template),
+            size,
+            version: version(&spec.template, size),
             template: spec.template.clone(),
             spread: spread(&placement),
             requirements: placement.requirements,
@@ -316,33 +315,44 @@ fn amounts(field: &str, amounts: Option<&Amounts>, otherwise: Resources) -> Resu
 
 fn cores(field: &str, quantity: &Quantity) -> Result<i64, Invalid> {
     let milli = quantity.thousandths().map_err(|problem| Invalid::Amount { field: field.to_owned(), problem })?;
-    bounded(field, milli)
+    Ok(bounded(milli))
 }
 
 /// Thousandths of a MiB, rounded up.
 fn mebibytes(field: &str, quantity: &Quantity) -> Result<i64, Invalid> {
     let milli_bytes = quantity.thousandths().map_err(|problem| Invalid::Amount { field: field.to_owned(), problem })?;
-    bounded(field, (milli_bytes + (1 << 20) - 1) >> 20)
+    Ok(bounded((milli_bytes + (1 << 20) - 1) >> 20))
 }
 
-fn bounded(field: &str, amount: i128) -> Result<i64, Invalid> {
-    let too_much = || Invalid::Field { field: field.to_owned(), problem: "is more than any cluster has".to_owned() };
-    i64::try_from(amount).ok().filter(|n| *n < i64::MAX / 1024).ok_or_else(too_much)
+/// More than any cluster has is as good as this much, and sums stay far from overflow.
+fn bounded(amount: i128) -> i64 {
+    const MOST: i64 = i64::MAX / 1024;
+    i64::try_from(amount).map_or(MOST, |amount| amount.min(MOST))
 }
 
 /// Only what a running task cannot take on: not the grace period, which is sent along with the kill.
-fn version(template: &Template) -> Version {
-    let mut hasher = DefaultHasher::new();
-    let Template { resources, command, shell, env, ports, grace_period_milliseconds: _ } = template;
-    format!("{resources:?}").hash(&mut hasher);
-    (command, shell).hash(&mut hasher);
-    env.iter().for_each(|EnvVar { name, value }| (name, value).hash(&mut hasher));
-    ports.iter().for_each(|port| port.name.hash(&mut hasher));
-    let hash = hasher.finish();
+///
+/// The same on every machine and in every build, for it is compared with the labels of tasks that an older Microscaler started; and
+/// amounts count, not how they are written. A field that comes later must leave the text as it is for those who do not use it.
+fn version(template: &Template, size: Resources) -> Version {
+    let Template { resources: _, command, shell, env, ports, grace_period_milliseconds: _ } = template;
+    let Resources { cpu, memory, disk, gpu, ports: _ } = size;
+    let env: Vec<_> = env.iter().map(|EnvVar { name, value }| [name, value]).collect();
+    let ports: Vec<_> = ports.iter().map(|port| &port.name).collect();
+    let text = serde_json::json!([cpu, memory, disk, gpu, command, shell, env, ports]).to_string();
+    let hash = fnv1a(text.as_bytes());
     #[allow(clippy::cast_possible_truncation)]
     Version((hash ^ (hash >> 32)) as u32)
+}
+
+/// FNV-1a of 64 bits (Fowler, Noll, Vo).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The smallest app, with fields of its spec replaced.
+fn app(spec: Value) -> MicroscaledApp {
+    let mut all = json!({"template": {"resources": {"cpu": "500m", "memory": "64Mi"}, "shell": "sleep 1"}});
+    for (field, value) in spec.as_object().cloned().unwrap_or_default() {
+        all[field] = value;
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "microscaling.dev/v1alpha1", "kind": "MicroscaledApp", "metadata": {"name": "search", "generation": 3}, "spec": all,
+    }))
+    .unwrap()
+}
+
+fn pool(spec: Value) -> MicroscalingPool {
+    serde_json::from_value(json!({
+        "apiVersion": "microscaling.dev/v1alpha1", "kind": "MicroscalingPool", "metadata": {"name": "shop", "namespace": "eu"}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn template(resources: Value) -> Value {
+    json!({"template": {"resources": resources, "shell": "sleep 1"}})
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let app = App::read(&app(json!({}))).unwrap();
+    assert_eq!((app.key.as_str(), app.pool.as_str(), app.generation), ("default/search", "default/default", 3));
+    assert_eq!((app.priority, app.replicas, app.min, app.max, app.max_surge), (100, 1, 0, i64::MAX, 1));
+    assert_eq!((app.up.window_ms, app.down.window_ms), (0, 2000));
+    assert_eq!((app.fallback, app.spread, app.remainder), (FallbackTo::Hold, Spread::Pack, None));
+    assert!(!app.suspended && !app.observed_only && app.demand.is_empty());
+}
+
+#[test]
+fn amounts_are_read_in_thousandths() {
+    let read = App::read(&app(template(json!({"cpu": "1.5", "memory": "64Mi", "disk": "1Gi", "gpu": 2})))).unwrap();
+    assert_eq!(read.size, Resources { cpu: 1500, memory: 64_000, disk: 1_024_000, gpu: 2, ports: 0 });
+    let endless = App::read(&app(template(json!({"cpu": "999999999999999999T", "memory": "1"})))).unwrap();
+    assert_eq!(endless.size.cpu, i64::MAX / 1024);
+    assert_eq!(endless.size.memory, 1, "a byte is a part of a thousandth of a MiB, and never nothing");
+}
+
+#[test]
+fn nothing_at_all_is_no_size() {
+    let error = App::read(&app(template(json!({"cpu": "0", "memory": "0Mi"})))).unwrap_err();
+    assert_eq!(error.to_string(), "spec.template.resources: cpu and memory are both 0, so Mesos would refuse the task");
+    let error = App::read(&app(template(json!({"cpu": "half", "memory": "0Mi"})))).unwrap_err();
+    assert!(error.to_string().starts_with("spec.template.resources.cpu: 'half' is not an amount"), "{error}");
+}
+
+#[test]
+fn targets_and_ages_are_plain_numbers() {
+    let demand = json!([
+        {"name": "a", "push": {}, "target": {"averageValue": "1500m"}},
+        {"name": "b", "http": {"url": "http://x/", "pollMilliseconds": 2000}, "target": {"value": 7}},
+        {"name": "c", "push": {}, "target": {"value": "2k"}, "staleAfterMilliseconds": 9},
+        {"name": "d", "simulated": {"sine": {"min": 0, "max": 1, "periodMilliseconds": 20}}, "target": {"value": 1}},
+        {"name": "e", "remainder": {"weight": 3}},
+    ]);
+    let app = App::read(&app(json!({ "demand": demand }))).unwrap();
+    let read: Vec<_> = app.demand.iter().map(|m| (&*m.name, m.target, m.stale_after_ms)).collect();
+    assert_eq!(
+        read,
+        [
+            ("a", TargetValue::Average(1.5), 60_000),
+            ("b", TargetValue::Value(7.0), 10_000),
+            ("c", TargetValue::Value(2000.0), 9),
+            ("d", TargetValue::Value(1.0), u64::MAX),
+        ]
+    );
+    assert_eq!(app.remainder, Some(3));
+}
+
+#[test]
+fn a_target_of_zero_is_no_target() {
+    let demand = json!([{"name": "a", "push": {}, "target": {"averageValue": 0}}]);
+    let error = App::read(&app(json!({ "demand": demand }))).unwrap_err();
+    assert_eq!(error.to_string(), "spec.demand[0].target.averageValue: must be more than 0");
+}
+
+#[test]
+fn damping_is_in_milliseconds() {
+    let rules = json!({"stabilizationWindowSeconds": 3, "policies": [{"type": "Pods", "value": 2, "periodSeconds": 1}], "tolerance": 0.2});
+    let app =
+        App::read(&app(json!({"behavior": {"scaleUp": rules, "scaleDown": {"stabilizationWindowMilliseconds": 0}}}))).unwrap();
+    assert_eq!(app.up.window_ms, 3000);
+    assert_eq!(app.up.limits, [RateLimit { kind: PolicyKind::Pods, value: 2, period_ms: 1000 }]);
+    assert_eq!((app.up.tolerance, app.down.window_ms), (Some(0.2), 0));
+}
+
+#[test]
+fn placement_names_an_attribute_or_packs() {
+    let read = |placement: Value| App::read(&app(json!({ "placement": placement }))).unwrap().spread;
+    assert_eq!(read(json!({"spread": "pack"})), Spread::Pack);
+    assert_eq!(read(json!({"spread": "rack"})), Spread::Over("rack".to_owned()));
+}
+
+#[test]
+fn a_pool_has_no_limits_unless_named() {
+    let read = Pool::read(&pool(
+        json!({"mesos": {"masters": ["http://m:5050"], "headroom": {"cpu": "2"}}, "limits": {"memory": "1Gi"}}),
+    ));
+    let read = read.unwrap();
+    assert_eq!(read.key.as_str(), "eu/shop");
+    assert_eq!(read.limits, Resources { memory: 1_024_000, ..Resources::UNLIMITED });
+    assert_eq!(read.headroom, Resources { cpu: 2000, ..Resources::ZERO });
+    let error = Pool::read(&pool(json!({"mesos": {"masters": []}, "limits": {"cpu": "x"}}))).unwrap_err();
+    assert!(error.to_string().starts_with("spec.limits.cpu: 'x' is not an amount"), "{error}");
+}
+
+#[test]
+fn the_version_is_of_what_a_running_task_cannot_take_on() {
+    let version = |template: Value| App::read(&app(json!({ "template": template }))).unwrap().version;
+    let base = json!({
+        "resources": {"cpu": "500m", "memory": "64Mi"}, "command": ["/bin/search", "--deep"],
+        "env": [{"name": "SHOP", "value": "winter"}], "ports": [{"name": "http"}],
+    });
+    let with = |field: &str, value: Value| {
+        let mut changed = base.clone();
+        changed[field] = value;
+        version(changed)
+    };
+    // Tasks carry it, and outlive the build that made it: this number must never change.
+    assert_eq!(version(base.clone()).to_string(), "93104ecb");
+    assert_eq!(with("gracePeriodMilliseconds", json!(1)), version(base.clone()));
+    assert_eq!(with("resources", json!({"cpu": "0.5", "memory": "65536Ki"})), version(base.clone()));
+    assert_ne!(with("resources", json!({"cpu": "0.6", "memory": "64Mi"})), version(base.clone()));
+    assert_ne!(with("command", json!(["/bin/search --deep"])), version(base.clone()));
+    assert_ne!(with("env", json!([])), version(base.clone()));
+    assert_ne!(with("ports", json!([{"name": "web"}])), version(base.clone()));
+}

@@ -1,0 +1,4 @@
+//! The command line: one verb a file.
+
+pub mod check;
+pub mod crd;
