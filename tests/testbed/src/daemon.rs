@@ -1,6 +1,6 @@
 //! One daemon of the testbed: a process that can be killed, halted and started again, on the same port and directory.
 
-use crate::ports::free_port;
+use crate::ports::Port;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub struct Daemon {
 }
 
 struct State {
-    port: u16,
+    port: Port,
     child: Option<Child>,
 }
 
@@ -42,12 +42,11 @@ impl Daemon {
     /// Starts it on a free port, and waits until it accepts connections.
     pub(crate) fn launch(recipe: Recipe, limit: Duration) -> Result<Self> {
         fs::create_dir_all(&recipe.directory).with_context(|| recipe.directory.display().to_string())?;
-        let daemon = Self { recipe, state: Mutex::new(State { port: 0, child: None }) };
+        let daemon = Self { recipe, state: Mutex::new(State { port: Port::reserve()?, child: None }) };
         for _ in 1..PORT_ATTEMPTS {
-            daemon.lock().port = free_port()?;
             daemon.start()?;
             match daemon.wait_until_listening(limit) {
-                Err(_) if daemon.log_tail().contains("ddress already in use") => {}
+                Err(_) if daemon.log_tail().contains("ddress already in use") => daemon.lock().port = Port::reserve()?,
                 result => return result.map(|()| daemon),
             }
         }
@@ -66,7 +65,7 @@ impl Daemon {
 
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.lock().port
+        self.lock().port.number
     }
 
     #[must_use]
@@ -112,7 +111,7 @@ impl Daemon {
     pub fn start(&self) -> Result<()> {
         let mut state = self.lock();
         if !state.is_running() {
-            state.child = Some(self.spawn(state.port)?);
+            state.child = Some(self.spawn(state.port.number)?);
         }
         Ok(())
     }
@@ -197,6 +196,12 @@ impl Daemon {
         let lines: Vec<&str> = log.lines().rev().take(20).collect();
         let lines: Vec<String> = lines.iter().rev().map(|line| format!("  {line}\n")).collect();
         lines.concat()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

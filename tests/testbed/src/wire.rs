@@ -272,6 +272,9 @@ mod tests {
             let (mut socket, _) = listener.accept().unwrap();
             // Byte by byte: nothing may depend on how the stream is cut.
             answer.iter().for_each(|byte| socket.write_all(&[*byte]).unwrap());
+            // Closing with requests unread would reset the connection.
+            socket.shutdown(std::net::Shutdown::Write).unwrap();
+            socket.read_to_end(&mut Vec::new()).unwrap();
         });
         Connection::open(address, Duration::from_secs(5)).unwrap()
     }
