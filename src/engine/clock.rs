@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::policy::world::Millis;
 
@@ -30,6 +30,12 @@ pub fn to_millis(instant: Instant) -> Millis {
 #[must_use]
 pub fn timestamp() -> jiff::Timestamp {
     jiff::Timestamp::now()
+}
+
+/// How long ago this was by the wall clock; zero for the future.
+#[must_use]
+pub fn wall_age(moment: SystemTime) -> Duration {
+    SystemTime::now().duration_since(moment).unwrap_or_default()
 }
 
 /// A name that no other run of this program has: the time in base 36 and some random digits.

@@ -1,4 +1,297 @@
 //! The loop that turns what is seen into what is done.
+//!
+//! One task owns one pool: its backend, its [`World`], its [`Memory`]. It wakes up when anything has happened (a spec changed, a reading
+//! arrived, a task or an offer changed, a timer ran out), takes in all that is there, decides once, and gives its orders. Wake-ups carry
+//! no data, so any number of them is worth one decision.
+//!
+//! | look for | in |
+//! |---|---|
+//! | engines coming and going with their pools | [`pools`] |
+//! | specs and readings → world | [`snapshot`] |
+//! | plan → orders; the one gate | [`dispatch`] |
+//! | plan → status and conditions | [`status`] |
+//! | plan → events for people | [`events`] |
+//! | reaction and convergence times | [`progress`] |
+//! | what the rest of the program sees of an engine | [`report`] |
+//! | the only caller of clocks | [`clock`] |
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use crate::api::MicroscalingPool;
+use crate::api::validated::{Key, Pool};
+use crate::backend::{Applied, Backend, End, Ending};
+use crate::demand::{Board, Sources};
+use crate::policy::plan::Plan;
+use crate::policy::world::{Millis, World};
+use crate::policy::{Memory, decide};
+use crate::server::metrics::Metrics;
+use crate::store::{Specs, SpecsFeed};
 
 pub mod clock;
+pub mod dispatch;
+pub mod events;
+pub mod pools;
+pub mod progress;
 pub mod report;
+pub mod snapshot;
+pub mod status;
+
+use dispatch::Dispatcher;
+use progress::Progress;
+use report::{Ask, Event, Report};
+
+/// Status is published at most this often, and in any case after [`HEARTBEAT`], as the ages of readings grow.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// What an engine is given.
+pub struct Inputs {
+    pub raw: Arc<MicroscalingPool>,
+    pub pool: Arc<Pool>,
+    pub specs: SpecsFeed,
+    pub board: Arc<Board>,
+    pub sources: Sources,
+    pub asks: mpsc::Receiver<Ask>,
+    pub metrics: Arc<Metrics>,
+    /// Ends the engine; tasks are left as they are.
+    pub shutdown: watch::Receiver<bool>,
+    pub incarnation: String,
+    /// End every task and start none.
+    pub drain: bool,
+}
+
+/// Where an engine tells what it knows.
+pub struct Outputs {
+    pub reports: watch::Sender<Arc<Report>>,
+    pub events: broadcast::Sender<Event>,
+}
+
+/// The owner of one pool.
+pub struct Engine<B> {
+    pool: Key,
+    backend: B,
+    inputs: Inputs,
+    outputs: Outputs,
+    world: World,
+    memory: Memory,
+    plan: Plan,
+    dispatcher: Dispatcher,
+    progress: Progress,
+    /// When the oldest change arrived that no decision has answered yet.
+    cause: Option<Instant>,
+    /// Something changed since the last decision.
+    dirty: bool,
+    published: Option<Instant>,
+    unpublished: bool,
+    backend_wake: Option<Millis>,
+    drained: Vec<oneshot::Sender<usize>>,
+}
+
+impl<B: Backend> Engine<B> {
+    #[must_use]
+    pub fn new(backend: B, inputs: Inputs, outputs: Outputs) -> Self {
+        let dispatcher = Dispatcher::new(inputs.incarnation.clone());
+        Self {
+            pool: inputs.pool.key.clone(),
+            backend,
+            inputs,
+            outputs,
+            world: World::default(),
+            memory: Memory::default(),
+            plan: Plan::default(),
+            dispatcher,
+            progress: Progress::default(),
+            cause: None,
+            dirty: true,
+            published: None,
+            unpublished: true,
+            backend_wake: None,
+            drained: Vec::new(),
+        }
+    }
+
+    /// Runs until told to end, or until the backend's session has ended for good. Gives the backend back, to be closed in order.
+    pub async fn run(mut self) -> B {
+        self.take_specs();
+        while self.wait().await {
+            self.take_all();
+            if self.dirty {
+                self.decide();
+            }
+            self.publish_if_due();
+        }
+        self.backend
+    }
+
+    /// Sleeps until something happens. False when it is time to end.
+    async fn wait(&mut self) -> bool {
+        let wake = self.next_wake();
+        tokio::select! {
+            biased;
+            _ = self.inputs.shutdown.wait_for(|end| *end) => return false,
+            event = self.backend.next() => match event {
+                Some(event) => self.apply(event),
+                None => return false,
+            },
+            () = self.inputs.board.changed() => {}
+            Ok(()) = self.inputs.specs.changed() => self.take_specs(),
+            Some(ask) = self.inputs.asks.recv() => self.answer(ask),
+            () = tokio::time::sleep_until(wake.into()) => {}
+        }
+        true
+    }
+
+    fn next_wake(&self) -> Instant {
+        let now = clock::instant();
+        let now_ms = clock::to_millis(now);
+        let at = |moment: Millis| now + Duration::from_millis(moment.saturating_sub(now_ms));
+        let due = |interval| self.published.map_or(now, |published| published + interval);
+        let publish = due(if self.unpublished { PUBLISH_INTERVAL } else { HEARTBEAT });
+        [self.plan.wake_at.map(at), self.backend_wake.map(at)].into_iter().flatten().fold(publish, Instant::min)
+    }
+
+    /// Takes in everything that is there without waiting, so that one decision answers all of it.
+    fn take_all(&mut self) {
+        while let Some(event) = self.backend.try_next() {
+            self.apply(event);
+        }
+        let updates = self.inputs.board.take();
+        for update in updates {
+            self.cause_at(update.at);
+            self.dirty |= snapshot::take_reading(&mut self.world, update);
+        }
+        let now = clock::now();
+        let (applied, wake) = self.backend.tick(&mut self.world, now);
+        self.backend_wake = wake;
+        self.take_applied(applied, now);
+        self.dirty |= self.plan.wake_at.is_some_and(|wake| wake <= now);
+    }
+
+    fn take_specs(&mut self) {
+        let specs = self.inputs.specs.borrow_and_update().clone();
+        self.cause_at(clock::instant());
+        if let Some(spec) = specs.pools.get(&self.pool) {
+            self.inputs.raw = spec.raw.clone();
+            self.inputs.pool = spec.pool.clone();
+        }
+        snapshot::take_specs(&mut self.world, &specs, &self.inputs.pool);
+        self.inputs.sources.sync(&snapshot::apps(&specs, &self.pool));
+        self.dirty = true;
+    }
+
+    fn apply(&mut self, event: B::Event) {
+        let now = clock::now();
+        let applied = self.backend.apply(event, &mut self.world, now);
+        self.take_applied(applied, now);
+    }
+
+    fn take_applied(&mut self, applied: Applied, now: Millis) {
+        self.dirty |= applied.decide || !applied.endings.is_empty();
+        for note in applied.notes {
+            warn!(pool = %self.pool, "{note}");
+            self.tell(events::note(&self.pool, note));
+        }
+        for ending in applied.endings {
+            self.take_ending(&ending, now);
+        }
+    }
+
+    fn take_ending(&mut self, ending: &Ending, now: Millis) {
+        debug!(pool = %self.pool, task = %ending.task, how = ?ending.how, message = %ending.message, "task ended");
+        self.inputs.metrics.ending(ending.how);
+        self.memory.ended(ending, now);
+        if !matches!(ending.how, End::Killed | End::Dropped) {
+            self.tell(events::ending(&self.pool, ending));
+        }
+    }
+
+    fn cause_at(&mut self, at: Instant) {
+        self.cause = Some(self.cause.map_or(at, |cause| cause.min(at)));
+    }
+
+    /// Judges the pool as it is now and gives the orders.
+    fn decide(&mut self) {
+        let started = clock::instant();
+        let now = clock::to_millis(started);
+        self.dirty = false;
+        let (plan, memory) = decide(&self.world, std::mem::take(&mut self.memory), now);
+        self.memory = memory;
+        self.inputs.metrics.decision(clock::instant() - started);
+        let cause = self.cause.take();
+        for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {
+            self.inputs.metrics.convergence(&app, duration);
+        }
+        for event in events::of_plan(&self.pool, &self.plan, &plan) {
+            self.tell(event);
+        }
+        self.unpublished |= plan.verdicts != self.plan.verdicts;
+        self.plan = plan;
+        self.give_orders(cause, now);
+    }
+
+    fn give_orders(&mut self, cause: Option<Instant>, now: Millis) {
+        if !self.backend.standing().ready {
+            return;
+        }
+        let orders = if self.inputs.drain {
+            dispatch::drain(&self.world)
+        } else {
+            self.dispatcher.orders(&self.plan, &self.world, cause)
+        };
+        if !dispatch::is_empty(&orders) {
+            self.backend.dispatch(orders, &mut self.world, now);
+        }
+        if self.inputs.drain && snapshot::tasks(&self.world) == 0 {
+            self.drained.drain(..).for_each(|waiting| drop(waiting.send(0)));
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            // The asker may have gone away meanwhile; that is no matter.
+            Ask::Tasks(reply) => drop(reply.send(status::tasks(&self.world, &self.pool, clock::now()))),
+            Ask::Drain(reply) => {
+                info!(pool = %self.pool, "draining: every task is ended and none is started");
+                self.inputs.drain = true;
+                self.dirty = true;
+                drop(reply.send(snapshot::tasks(&self.world)));
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // Nobody may be listening.
+        drop(self.outputs.events.send(event));
+    }
+
+    fn publish_if_due(&mut self) {
+        for reaction in self.backend.reactions() {
+            self.inputs.metrics.reaction(reaction);
+            self.progress.reacted(reaction);
+        }
+        let now = clock::instant();
+        let interval = if self.unpublished { PUBLISH_INTERVAL } else { HEARTBEAT };
+        if self.published.is_some_and(|published| now < published + interval) {
+            return;
+        }
+        self.published = Some(now);
+        self.unpublished = false;
+        let specs: Arc<Specs> = self.inputs.specs.borrow().clone();
+        let previous = self.outputs.reports.borrow().clone();
+        let sight = status::Sight {
+            pool: &self.inputs.raw,
+            specs: &specs,
+            world: &self.world,
+            plan: &self.plan,
+            standing: self.backend.standing(),
+            progress: &self.progress,
+            now: clock::to_millis(now),
+            timestamp: clock::timestamp(),
+        };
+        self.outputs.reports.send_replace(Arc::new(status::report(&sight, &previous)));
+    }
+}

@@ -1,0 +1,40 @@
+# The two commands of the project are `make demo` and `make test`. Both install what they need; caches are outside the tree
+# (cargo's own, and MICROSCALER_CACHE, by default ~/.cache/microscaler).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint bench bench-planner crds build mesos clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: ## Start a real Mesos and show live how important work takes room and gives it back
+	@tests/testbed/demo
+
+test: lint mesos ## Run all tests, most of them on a real Mesos
+	cargo test --workspace --all-targets --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+# Each test of the whole program has a Mesos of its own.
+TEST_THREADS ?= 4
+
+lint: ## Check format, lints and licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: mesos ## Measure reaction and convergence on a real Mesos, beside a bare client
+	cargo bench --bench reaction
+	cargo bench --bench planner
+
+crds: ## Write crds/ anew from the types
+	cargo run -q -- crd --output-dir crds
+
+build: ## Build the release binary
+	cargo build --release
+
+mesos: ## Install and build what the testbed needs
+	@tests/testbed/mesos/install --zookeeper > /dev/null
+
+clean: ## Remove what was built
+	cargo clean

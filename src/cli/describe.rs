@@ -1,0 +1,147 @@
+//! `microscaler describe`: one object in full.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::client::{List, Server};
+use super::table;
+use crate::api::status::AppStatus;
+use crate::api::{MicroscaledApp, MicroscalingPool};
+use crate::engine::clock;
+use crate::engine::report::{Event, TaskReport};
+
+/// Show one app or pool in full, with its conditions and events.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microscaler describe app search
+  microscaler describe app search -n shop
+  microscaler describe pool default")]
+pub struct Args {
+    #[arg(value_enum)]
+    kind: Kind,
+    name: String,
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    #[value(aliases = ["apps", "msa", "microscaledapp", "microscaledapps"])]
+    App,
+    #[value(aliases = ["pools", "mpool", "microscalingpool", "microscalingpools"])]
+    Pool,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// When the server is not there or does not know the object.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let path = format!("{}/{}", args.namespace, args.name);
+    let text = match args.kind {
+        Kind::App => {
+            let app: MicroscaledApp = args.server.get(&format!("/v1/apps/{path}")).await?;
+            let tasks = args.server.tasks(&format!("?namespace={}&app={}", args.namespace, args.name)).await?;
+            let events: List<Event> = args.server.get(&format!("/v1/events/recent?app={path}")).await?;
+            app_text(&args, &app, &tasks, &events.items)
+        }
+        Kind::Pool => {
+            let pools: List<MicroscalingPool> = args.server.get("/v1/pools").await?;
+            let wanted = |pool: &&MicroscalingPool| {
+                pool.metadata.name.as_ref() == Some(&args.name) && pool.metadata.namespace.as_ref() == Some(&args.namespace)
+            };
+            let Some(pool) = pools.items.iter().find(wanted) else { bail!("pool \"{path}\" not found") };
+            let events: List<Event> = args.server.get(&format!("/v1/events/recent?pool={path}")).await?;
+            pool_text(&args, pool, &events.items)
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[Event]) -> String {
+    let status = app.status.clone().unwrap_or_default();
+    let max = app.spec.max_replicas.map_or_else(|| "as many as the pool holds".to_owned(), |max| max.to_string());
+    let last = status.last_convergence_milliseconds.map_or_else(|| "<none>".to_owned(), |ms| format!("{ms} ms"));
+    let fields = [
+        ("Name", args.name.clone()),
+        ("Namespace", args.namespace.clone()),
+        ("Pool", app.spec.pool.clone()),
+        ("Priority", app.spec.priority.to_string()),
+        ("Replicas", format!("at least {}, at most {max}", app.spec.min_replicas)),
+        ("Status", status.phase.map_or_else(|| "<unknown>".to_owned(), |phase| phase.to_string())),
+        ("Reason", status.reason.clone()),
+        ("Counts", counts(&status)),
+        ("Last change", format!("took {last} to run")),
+        ("Generation", format!("{} (observed {})", app.metadata.generation.unwrap_or(0), status.observed_generation)),
+    ];
+    let mut text = fields_text(&fields);
+    text += &section("Demand", &["NAME", "VALUE", "AGE", "STATE", "MESSAGE"], status.demand.iter().map(|metric| {
+        let value = metric.value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let age = metric.age_milliseconds.map_or_else(|| "-".to_owned(), |age| format!("{age}ms"));
+        vec![metric.name.clone(), value, age, metric.state.to_string(), metric.message.clone().unwrap_or_default()]
+    }));
+    text += &section("Tasks", &["HOST", "PHASE", "READY", "AGE", "ID"], tasks.iter().map(|task| {
+        let age = table::duration(i64::try_from(task.age_milliseconds / 1000).unwrap_or(i64::MAX));
+        vec![task.host.clone(), format!("{:?}", task.phase), task.ready.to_string(), age, task.id.clone()]
+    }));
+    text + &conditions_text(&status.conditions) + &events_text(events)
+}
+
+fn counts(status: &AppStatus) -> String {
+    let AppStatus { wanted, granted, running, ready, starting, stopping, .. } = status;
+    format!("{wanted} wanted, {granted} granted, {running} running, {ready} ready, {starting} starting, {stopping} stopping")
+}
+
+fn pool_text(args: &Args, pool: &MicroscalingPool, events: &[Event]) -> String {
+    let status = pool.status.clone().unwrap_or_default();
+    let milliseconds = |time: Option<f64>| time.map_or_else(|| "<none>".to_owned(), |time| format!("{time} ms"));
+    let (median, p99) = (milliseconds(status.median_reaction_milliseconds), milliseconds(status.p99_reaction_milliseconds));
+    let fields = [
+        ("Name", args.name.clone()),
+        ("Namespace", args.namespace.clone()),
+        ("Master", status.master.unwrap_or_else(|| "<none>".to_owned())),
+        ("Framework", status.framework_id.unwrap_or_else(|| "<none>".to_owned())),
+        ("Agents", status.agents.to_string()),
+        ("Tasks", status.tasks.to_string()),
+        ("Used", status.used),
+        ("Free", status.free),
+        ("Reaction", format!("median {median}, p99 {p99}")),
+        ("Message", status.message),
+    ];
+    fields_text(&fields) + &conditions_text(&status.conditions) + &events_text(events)
+}
+
+fn fields_text(fields: &[(&str, String)]) -> String {
+    fields.iter().map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:"))).collect()
+}
+
+fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return format!("{title}: <none>\n");
+    }
+    let lines = table::render(Some(header), &rows).into_iter().map(|line| format!("  {line}\n"));
+    format!("{title}:\n{}", lines.collect::<String>())
+}
+
+fn conditions_text(conditions: &[Condition]) -> String {
+    let now = clock::timestamp();
+    section("Conditions", &["TYPE", "STATUS", "SINCE", "REASON"], conditions.iter().map(|condition| {
+        let since = table::age(Some(condition.last_transition_time.0), now);
+        vec![condition.type_.clone(), condition.status.clone(), since, condition.reason.clone()]
+    }))
+}
+
+fn events_text(events: &[Event]) -> String {
+    let now = clock::timestamp();
+    section("Events", &["TYPE", "REASON", "AGE", "MESSAGE"], events.iter().map(|event| {
+        vec![format!("{:?}", event.kind), event.reason.clone(), table::age(Some(event.at), now), event.message.clone()]
+    }))
+}

@@ -1,0 +1,134 @@
+//! `microscaler drain`: the one verb that ends tasks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::sync::watch;
+
+use super::client::{List, Server};
+use super::run;
+use crate::api::MicroscalingPool;
+use crate::api::validated::Key;
+use crate::demand::PushDesk;
+use crate::engine::clock;
+use crate::engine::pools::{Shared, supervise};
+use crate::engine::report::Handle;
+use crate::server::metrics::Metrics;
+use crate::server::pools::Pools;
+use crate::store::{Specs, directory};
+
+/// End every task of a pool, each with its grace period, and start none.
+///
+/// Where a Microscaler runs, it does so and goes on holding the pool empty until it is stopped. Where none runs, give --mesos or
+/// --manifests, and this command takes the framework over for as long as it takes.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microscaler drain default/shop                                         through the running Microscaler
+  microscaler drain --mesos http://127.0.0.1:5050 --state-dir /var/lib/microscaler    while none runs")]
+pub struct Args {
+    /// The pool, as NAMESPACE/POOL. Default: default/default with --server, all pools with --manifests.
+    #[arg(value_name = "NAMESPACE/POOL")]
+    pool: Option<String>,
+    /// The directory that declares the pools.
+    #[arg(long, short = 'f', value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Mesos masters of the pool default.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    mesos: Vec<String>,
+    /// Where the framework ids are kept. Default: microscaler in the user's state home.
+    #[arg(long, value_name = "DIR", env = "MICROSCALER_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Give up after this many seconds.
+    #[arg(long, default_value_t = 300)]
+    timeout_seconds: u64,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Drains, and waits until the last task has ended.
+///
+/// # Errors
+/// When there is no pool, or tasks are left after the time-out.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let limit = Duration::from_secs(args.timeout_seconds);
+    let through_server = args.manifests.is_none() && args.mesos.is_empty();
+    let draining = async { if through_server { through_running(&args).await } else { on_our_own(&args).await } };
+    match tokio::time::timeout(limit, draining).await {
+        Ok(done) => done.map(|()| ExitCode::SUCCESS),
+        Err(_) => bail!("tasks are left after {} s: look at them with microscaler get tasks, and drain again", limit.as_secs()),
+    }
+}
+
+fn key(text: &str) -> Key {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    Key::new(namespace, name)
+}
+
+async fn through_running(args: &Args) -> anyhow::Result<()> {
+    let pool = key(args.pool.as_deref().unwrap_or("default"));
+    args.server.post(&format!("/v1/drain/{pool}"), String::new()).await?;
+    loop {
+        let pools: List<MicroscalingPool> = args.server.get("/v1/pools").await?;
+        let this = |p: &&MicroscalingPool| p.metadata.name.as_deref() == Some(pool.name()) && p.metadata.namespace.as_deref() == Some(pool.namespace());
+        let left = args.server.tasks(&format!("?pool={}", pool.name())).await?.len();
+        if left == 0 && pools.items.iter().any(|pool| this(&pool)) {
+            anstream::eprintln!("pool {pool} is empty and stays so until its Microscaler is stopped");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn on_our_own(args: &Args) -> anyhow::Result<()> {
+    let state_dir = run::state_dir(args.state_dir.as_deref())?;
+    let _lock = run::lock(&state_dir)?;
+    let pools = Arc::new(Pools::default());
+    let shared = Shared {
+        pools: pools.clone(),
+        desk: Arc::new(PushDesk::default()),
+        metrics: Arc::new(Metrics::new(pools.clone())),
+        state_dir,
+        incarnation: clock::incarnation(),
+        fresh: false,
+        drain: true,
+    };
+    let specs = pools_only(args)?;
+    let count = specs.borrow().pools.len();
+    let (stop, shutdown) = watch::channel(false);
+    let engines = tokio::spawn(supervise(specs.subscribe(), shared, shutdown));
+    loop {
+        let handles = pools.list();
+        if handles.len() == count && handles.iter().all(is_empty) {
+            break;
+        }
+        for handle in handles.iter().filter(|handle| handle.reports.borrow().standing.stalled) {
+            bail!("pool {}: {}", handle.pool, handle.reports.borrow().standing.message);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.send_replace(true);
+    engines.await?;
+    anstream::eprintln!("all tasks have ended");
+    Ok(())
+}
+
+/// In control, and no task is left.
+fn is_empty(handle: &Handle) -> bool {
+    let report = handle.reports.borrow();
+    report.standing.ready && report.status.tasks == 0
+}
+
+/// The pools to drain. Apps are left out: whatever runs is found by reconciliation.
+fn pools_only(args: &Args) -> anyhow::Result<watch::Sender<Arc<Specs>>> {
+    let all = directory::read(args.manifests.as_deref(), run::default_pool(&args.mesos)?)?;
+    let wanted = args.pool.as_deref().map(key);
+    let pools = all.pools.into_iter().filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| wanted == key)).collect();
+    let specs = Specs { pools, complete: false, ..Specs::default() };
+    if specs.pools.is_empty() {
+        bail!("there is no such pool to drain");
+    }
+    Ok(watch::Sender::new(Arc::new(specs)))
+}

@@ -1,0 +1,292 @@
+//! `microscaler get`: the truth at a glance.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::client::{List, Server};
+use super::table;
+use crate::api::status::{AppStatus, PoolStatus};
+use crate::api::{MicroscaledApp, MicroscalingPool};
+use crate::engine::clock;
+use crate::engine::report::TaskReport;
+
+/// Show apps, pools or tasks of a running Microscaler.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microscaler get apps
+  microscaler get apps -w                 redrawn in place as it changes
+  microscaler get app search -o yaml
+  microscaler get tasks -o wide")]
+pub struct Args {
+    /// What to show.
+    #[arg(value_enum, default_value_t = Kind::Apps)]
+    kind: Kind,
+    /// Only this one. For tasks: only those of this app.
+    name: Option<String>,
+    /// Only this namespace. Default: all.
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// Go on showing changes, until Ctrl-C. On a terminal the table is redrawn in place.
+    #[arg(long, short)]
+    watch: bool,
+    /// wide adds columns; json and yaml show the whole objects.
+    #[arg(long, short, value_enum)]
+    output: Option<Output>,
+    /// Leave out the line of column names.
+    #[arg(long)]
+    no_headers: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    #[value(aliases = ["app", "msa", "microscaledapp", "microscaledapps"])]
+    Apps,
+    #[value(aliases = ["pool", "mpool", "microscalingpool", "microscalingpools"])]
+    Pools,
+    #[value(alias = "task")]
+    Tasks,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Wide,
+    Json,
+    Yaml,
+}
+
+/// What the server sends at /v1/watch.
+#[derive(serde::Deserialize)]
+struct Snapshot {
+    apps: List<MicroscaledApp>,
+    pools: List<MicroscalingPool>,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// When the server is not there, or what is asked for is not.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.watch {
+        return watch(&args).await;
+    }
+    match args.kind {
+        Kind::Apps => {
+            let list: List<MicroscaledApp> = args.server.get("/v1/apps").await?;
+            list.problems.iter().for_each(|problem| anstream::eprintln!("Warning: {problem}"));
+            args.show(list.items, |args, items| args.app_rows(items))
+        }
+        Kind::Pools => args.show(args.server.get::<List<MicroscalingPool>>("/v1/pools").await?.items, Args::pool_rows),
+        Kind::Tasks => args.show_tasks(args.server.tasks("").await?),
+    }
+}
+
+impl Args {
+    fn wide(&self) -> bool {
+        self.output == Some(Output::Wide)
+    }
+
+    fn selects(&self, namespace: Option<&str>, name: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|wanted| Some(wanted) == namespace) && self.name.as_deref().is_none_or(|wanted| wanted == name)
+    }
+
+    fn select<T: ResourceExt>(&self, items: Vec<T>) -> anyhow::Result<Vec<T>> {
+        let items: Vec<T> = items.into_iter().filter(|item| self.selects(item.namespace().as_deref(), &item.name_any())).collect();
+        match (&self.name, items.is_empty()) {
+            (Some(name), true) => bail!("\"{name}\" not found"),
+            _ => Ok(items),
+        }
+    }
+
+    fn show<T: ResourceExt + serde::Serialize>(
+        &self,
+        items: Vec<T>,
+        rows: impl Fn(&Self, &[T]) -> (Vec<&'static str>, Vec<Vec<String>>),
+    ) -> anyhow::Result<ExitCode> {
+        let mut items = self.select(items)?;
+        if self.name.is_some() && items.len() == 1 && self.print_whole(&items.remove(0))? {
+            return Ok(ExitCode::SUCCESS);
+        } else if self.name.is_none() && self.print_whole(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}))? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (header, rows) = rows(self, &items);
+        self.print_table(&header, &rows)
+    }
+
+    fn show_tasks(&self, tasks: Vec<TaskReport>) -> anyhow::Result<ExitCode> {
+        let tasks: Vec<TaskReport> = tasks.into_iter().filter(|task| self.selects(Some(&task.namespace), &task.app)).collect();
+        if self.print_whole(&tasks)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut header = vec!["APP", "PHASE", "READY", "HOST", "AGE"];
+        if self.wide() {
+            header.extend(["NAMESPACE", "POOL", "VERSION", "AGENT", "ID"]);
+        }
+        let row = |task: &TaskReport| {
+            let age = table::duration(i64::try_from(task.age_milliseconds / 1000).unwrap_or(i64::MAX));
+            let mut row = vec![task.app.clone(), format!("{:?}", task.phase), task.ready.to_string(), task.host.clone(), age];
+            if self.wide() {
+                let version = task.version.clone().unwrap_or_else(|| "<unknown>".to_owned());
+                row.extend([task.namespace.clone(), task.pool.clone(), version, task.agent.clone(), task.id.clone()]);
+            }
+            row
+        };
+        self.print_table(&header, &tasks.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// Prints the object as JSON or YAML if that is asked for.
+    fn print_whole(&self, object: &impl serde::Serialize) -> anyhow::Result<bool> {
+        let text = match self.output {
+            Some(Output::Json) => serde_json::to_string_pretty(object)? + "\n",
+            Some(Output::Yaml) => serde_saphyr::to_string(object)?,
+            Some(Output::Wide) | None => return Ok(false),
+        };
+        std::io::stdout().write_all(text.as_bytes())?;
+        Ok(true)
+    }
+
+    fn print_table(&self, header: &[&str], rows: &[Vec<String>]) -> anyhow::Result<ExitCode> {
+        if rows.is_empty() {
+            anstream::eprintln!("No resources found.");
+        } else {
+            let mut out = std::io::stdout().lock();
+            for line in table::render((!self.no_headers).then_some(header), rows) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn app_rows(&self, apps: &[MicroscaledApp]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let namespaced = apps.iter().any(|app| app.namespace().is_some_and(|namespace| namespace != "default"));
+        let mut header = if namespaced { vec!["NAMESPACE"] } else { Vec::new() };
+        header.extend(["NAME", "PRIORITY", "WANTED", "GRANTED", "RUNNING", "READY", "STATUS", "AGE"]);
+        if self.wide() {
+            header.extend(["LAST", "DEMAND", "POOL", "REASON"]);
+        }
+        let now = clock::timestamp();
+        (header, apps.iter().map(|app| self.app_row(app, namespaced, now)).collect())
+    }
+
+    fn app_row(&self, app: &MicroscaledApp, namespaced: bool, now: Timestamp) -> Vec<String> {
+        let status = app.status.clone().unwrap_or_default();
+        let mut row = if namespaced { vec![app.namespace().unwrap_or_default()] } else { Vec::new() };
+        row.extend([app.name_any(), app.spec.priority.to_string()]);
+        row.extend([status.wanted, status.granted, status.running, status.ready].map(|count| count.to_string()));
+        row.push(status.phase.map_or_else(|| "<unknown>".to_owned(), |phase| phase.to_string()));
+        row.push(table::age(app.creation_timestamp().map(|time| time.0), now));
+        if self.wide() {
+            row.extend([last(&status), demand(&status), app.spec.pool.clone(), status.reason]);
+        }
+        row
+    }
+
+    fn pool_rows(&self, pools: &[MicroscalingPool]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let mut header = vec!["NAME", "CONNECTED", "AGENTS", "TASKS", "USED", "FREE"];
+        if self.wide() {
+            header.extend(["MASTER", "FRAMEWORK", "MESSAGE"]);
+        }
+        let row = |pool: &MicroscalingPool| {
+            let status = pool.status.clone().unwrap_or_default();
+            let connected = status.conditions.iter().find(|condition| condition.type_ == "Connected");
+            let connected = connected.map_or_else(|| "Unknown".to_owned(), |condition| condition.status.clone());
+            let mut row = vec![pool.name_any(), connected, status.agents.to_string(), status.tasks.to_string(), status.used, status.free];
+            if self.wide() {
+                row.extend([status.master.unwrap_or_default(), status.framework_id.unwrap_or_default(), status.message]);
+            }
+            row
+        };
+        (header, pools.iter().map(row).collect())
+    }
+}
+
+/// The time of the last convergence.
+fn last(status: &AppStatus) -> String {
+    status.last_convergence_milliseconds.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}ms"))
+}
+
+fn demand(status: &AppStatus) -> String {
+    let one = |metric: &crate::api::status::DemandStatus| {
+        let value = metric.value.map_or_else(|| "?".to_owned(), |value| format!("{}", (value * 10.0).round() / 10.0));
+        format!("{}={value}", metric.name)
+    };
+    if status.demand.is_empty() { "-".to_owned() } else { status.demand.iter().map(one).collect::<Vec<_>>().join(",") }
+}
+
+/// Shows every change until the server goes away.
+async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut snapshots = Box::pin(args.server.watch::<Snapshot>("/v1/watch").await?);
+    let mut screen = Screen { in_place: std::io::stdout().is_terminal(), drawn: 0, shown: Vec::new() };
+    while let Some(snapshot) = snapshots.next().await {
+        let snapshot = snapshot?;
+        let summary = snapshot.pools.items.iter().filter_map(|pool| Some(pool_line(&pool.name_any(), pool.status.as_ref()?)));
+        let summary: Vec<String> = summary.collect();
+        let (header, rows) = match args.kind {
+            Kind::Apps => args.app_rows(&args.select(snapshot.apps.items)?),
+            Kind::Pools => args.pool_rows(&args.select(snapshot.pools.items)?),
+            Kind::Tasks => bail!("tasks cannot be watched: use get apps -w, or the events at {}/v1/events", args.server.server),
+        };
+        let lines = table::render(Some(&header), &rows);
+        if screen.in_place { screen.redraw(lines, &summary)? } else { screen.append(lines)? }
+    }
+    bail!("the server has ended")
+}
+
+/// A pool in one line, with the times that matter.
+fn pool_line(name: &str, status: &PoolStatus) -> String {
+    let reaction = match (status.median_reaction_milliseconds, status.p99_reaction_milliseconds) {
+        (Some(median), Some(p99)) => format!("; reaction {median:.2} ms, p99 {p99:.2} ms"),
+        _ => String::new(),
+    };
+    let message = if status.message.is_empty() { String::new() } else { format!(" ({})", status.message) };
+    format!("pool {name}: {} agents, {} tasks use {}{reaction}{message}", status.agents, status.tasks, status.used)
+}
+
+/// The part of the terminal that is redrawn.
+struct Screen {
+    in_place: bool,
+    drawn: usize,
+    /// The rows as last shown, where changes are appended.
+    shown: Vec<String>,
+}
+
+impl Screen {
+    fn redraw(&mut self, lines: Vec<String>, summary: &[String]) -> std::io::Result<()> {
+        let width = terminal_width();
+        let mut text = String::new();
+        if self.drawn > 0 {
+            // Up to where the table began, and clear from there.
+            text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
+        }
+        self.drawn = lines.len() + summary.len();
+        for line in lines.iter().chain(summary) {
+            // A line that wraps would be counted as one and spoil the next redraw.
+            text.extend(line.chars().take(width));
+            text.push('\n');
+        }
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// As `kubectl get -w`: only rows that have changed.
+    fn append(&mut self, lines: Vec<String>) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for line in lines.iter().filter(|line| !self.shown.contains(line)) {
+            writeln!(out, "{line}")?;
+        }
+        self.shown = lines;
+        out.flush()
+    }
+}
+
+fn terminal_width() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col)).ok().filter(|width| *width > 0).unwrap_or(80)
+}

@@ -1,0 +1,120 @@
+//! `microscaler plan`: rehearse a decision.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use super::{run, table};
+use crate::api::validated::{Key, Pool};
+use crate::backend::mesos::survey;
+use crate::engine::{clock, snapshot};
+use crate::policy::plan::{Plan, Stop};
+use crate::policy::world::{AgentIx, Reading, World};
+use crate::policy::{Memory, decide};
+use crate::store::{Specs, directory};
+
+/// Print what would be done, and why, without doing it.
+///
+/// Looks at the agents and tasks of the Mesos cluster as they are now (reading only: nothing is registered there), takes the metrics as
+/// given, and decides once. A metric that is not given counts as not known.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microscaler plan -f manifests/demo --demand default/search.load=200
+  microscaler plan -f manifests/ --mesos http://127.0.0.1:5050 --demand shop/search.waiting=200 --demand shop/mail.depth=0")]
+pub struct Args {
+    #[command(flatten)]
+    source: run::Source,
+
+    /// Value of a metric. Without a namespace, `default` is meant. May be repeated.
+    #[arg(long = "demand", value_name = "[NAMESPACE/]APP.METRIC=VALUE", value_parser = parse_demand)]
+    demands: Vec<(Key, String, f64)>,
+}
+
+fn parse_demand(text: &str) -> Result<(Key, String, f64), String> {
+    let wrong = || format!("'{text}' is not of the form NAMESPACE/APP.METRIC=VALUE, such as shop/search.waiting=200");
+    let (path, value) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let value: f64 = value.parse().map_err(|_| wrong())?;
+    let (app, metric) = path.rsplit_once('.').ok_or_else(wrong)?;
+    let (namespace, name) = app.split_once('/').unwrap_or(("default", app));
+    Ok((Key::new(namespace, name), metric.to_owned(), value))
+}
+
+/// Prints the plan of each pool.
+///
+/// # Errors
+/// When specs or cluster cannot be read, or a metric is named that no app has.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let specs = directory::read(Some(&args.source.manifests), run::default_pool(&args.source.mesos)?)?;
+    for problem in &specs.problems {
+        anstream::eprintln!("Warning: {}", problem.message);
+    }
+    if specs.pools.is_empty() {
+        bail!("no MicroscalingPool in {}: add one, or give --mesos http://MASTER:5050", args.source.manifests.display());
+    }
+    let mut out = String::new();
+    for spec in specs.pools.values() {
+        out += &plan_pool(&spec.pool, &specs, &args.demands).await?;
+    }
+    std::io::stdout().write_all(out.as_bytes())?;
+    Ok(if specs.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn plan_pool(pool: &Pool, specs: &Specs, demands: &[(Key, String, f64)]) -> anyhow::Result<String> {
+    let now = clock::now();
+    let mut world = World::default();
+    snapshot::take_specs(&mut world, specs, pool);
+    survey::look(pool, &mut world, now).await.with_context(|| format!("pool {}", pool.key))?;
+    for (app, metric, value) in demands {
+        set_reading(&mut world, specs, app, metric, (*value, now))?;
+    }
+    let (plan, _) = decide(&world, Memory::default(), now);
+    Ok(describe(pool, &world, &plan))
+}
+
+fn set_reading(world: &mut World, specs: &Specs, app: &Key, metric: &str, value: (f64, u64)) -> anyhow::Result<()> {
+    if !specs.apps.contains_key(app) {
+        bail!("--demand: there is no app {app}; there are: {}", specs.apps.keys().map(Key::as_str).collect::<Vec<_>>().join(", "));
+    }
+    // An app of another pool is not in this world.
+    let Some(view) = world.apps.get_mut(app) else { return Ok(()) };
+    let Some(spec) = &view.spec else { return Ok(()) };
+    let Some(index) = spec.demand.iter().position(|m| &*m.name == metric) else {
+        let names: Vec<&str> = spec.demand.iter().map(|m| &*m.name).collect();
+        bail!("--demand: app {app} has no metric {metric}; it has: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    };
+    view.readings[index] = Reading { value: Some(value), failure: None };
+    Ok(())
+}
+
+fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
+    let host = |agent: AgentIx| world.agents.get(agent.0 as usize).map(|agent| agent.hostname.to_string()).unwrap_or_default();
+    let mut text = format!("Pool {}: {} agents\n", pool.key, world.agents.iter().filter(|agent| agent.present).count());
+    let rows = plan.verdicts.iter().map(|(app, verdict)| {
+        let counts = [verdict.wanted, verdict.granted, verdict.running].map(|count| count.to_string());
+        [vec![app.to_string()], counts.to_vec(), vec![verdict.phase.to_string(), verdict.reason()]].concat()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    text += &indented(&table::render(Some(&["APP", "WANTED", "GRANTED", "RUNNING", "STATUS", "REASON"]), &rows));
+
+    let mut steps: BTreeMap<(u8, String), usize> = BTreeMap::new();
+    for Stop { app, why, .. } in &plan.stops {
+        *steps.entry((0, format!("stop  {app}: {why}"))).or_default() += 1;
+    }
+    for start in &plan.starts {
+        *steps.entry((1, format!("start {} on {}", start.app, host(start.agent)))).or_default() += 1;
+    }
+    for wait in &plan.waits {
+        let what = if wait.free { "once its free room is offered" } else { "once that room has come free" };
+        *steps.entry((2, format!("start {} on {} {what}", wait.app, host(wait.agent)))).or_default() += 1;
+    }
+    if steps.is_empty() {
+        return text + "  nothing to do\n";
+    }
+    text + &indented(&steps.iter().map(|((_, step), count)| format!("{count:>4} x {step}")).collect::<Vec<_>>())
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}

@@ -1,0 +1,95 @@
+//! Plan → events: what has changed, for people.
+
+use std::collections::BTreeMap;
+
+use super::clock;
+use super::report::{Event, EventKind};
+use crate::api::status::Phase;
+use crate::api::validated::Key;
+use crate::backend::{End, Ending};
+use crate::policy::plan::{Plan, StopReason, Verdict};
+
+/// What the new plan changes for each app.
+#[must_use]
+pub fn of_plan(pool: &Key, before: &Plan, after: &Plan) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (app, verdict) in &after.verdicts {
+        let old = before.verdicts.get(app);
+        events.extend(scaled(pool, app, old, verdict));
+        events.extend(entered_phase(pool, app, old, verdict));
+    }
+    events.extend(gave_way(pool, after));
+    let gone = before.verdicts.keys().filter(|app| !after.verdicts.contains_key(app));
+    events.extend(gone.map(|app| event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())));
+    events
+}
+
+fn scaled(pool: &Key, app: &Key, old: Option<&Verdict>, new: &Verdict) -> Option<Event> {
+    let from = old.map_or(0, |old| old.granted);
+    let word = match new.granted.cmp(&from) {
+        std::cmp::Ordering::Greater => "ScaledUp",
+        std::cmp::Ordering::Less => "ScaledDown",
+        std::cmp::Ordering::Equal => return None,
+    };
+    let message = format!("from {from} to {} replicas: {}", new.granted, new.reason());
+    Some(event(pool, Some(app), EventKind::Normal, word, message))
+}
+
+/// Only phases that people have to know of: the others follow from the counts.
+fn entered_phase(pool: &Key, app: &Key, old: Option<&Verdict>, new: &Verdict) -> Option<Event> {
+    if old.is_some_and(|old| old.phase == new.phase) {
+        return None;
+    }
+    let (kind, word) = match new.phase {
+        Phase::CapacityLimited => (EventKind::Warning, "CapacityLimited"),
+        Phase::Stale => (EventKind::Warning, "DemandStale"),
+        Phase::Failed => (EventKind::Warning, "CrashLoop"),
+        Phase::Suspended => (EventKind::Normal, "Suspended"),
+        Phase::Converged | Phase::Growing | Phase::Shrinking | Phase::GivingWay => return None,
+    };
+    Some(event(pool, Some(app), kind, word, new.reason()))
+}
+
+fn gave_way(pool: &Key, plan: &Plan) -> Vec<Event> {
+    let mut counts: BTreeMap<(&Key, &Key), usize> = BTreeMap::new();
+    for stop in &plan.stops {
+        if let StopReason::GivesWayTo(winner) = &stop.why {
+            *counts.entry((&stop.app, winner)).or_default() += 1;
+        }
+    }
+    let tell = |((app, winner), n): ((&Key, &Key), usize)| {
+        let replicas = if n == 1 { "1 replica gives" } else { &format!("{n} replicas give") };
+        event(pool, Some(app), EventKind::Normal, "GaveWay", format!("{replicas} way to {winner}"))
+    };
+    counts.into_iter().map(tell).collect()
+}
+
+/// A task that ended without being asked to.
+#[must_use]
+pub fn ending(pool: &Key, ending: &Ending) -> Event {
+    let word = match ending.how {
+        End::Refused => "TaskRefused",
+        End::Lost => "TaskLost",
+        End::Finished => "TaskFinished",
+        End::Killed | End::Failed | End::Dropped => "TaskFailed",
+    };
+    let message = format!("{} after {} ms: {}", ending.task, ending.ran_ms, ending.message);
+    event(pool, Some(&ending.app), EventKind::Warning, word, message)
+}
+
+/// A note of the backend.
+#[must_use]
+pub fn note(pool: &Key, message: String) -> Event {
+    event(pool, None, EventKind::Warning, "Backend", message)
+}
+
+fn event(pool: &Key, app: Option<&Key>, kind: EventKind, reason: &str, message: String) -> Event {
+    Event {
+        at: clock::timestamp(),
+        pool: pool.to_string(),
+        app: app.map(ToString::to_string),
+        kind,
+        reason: reason.to_owned(),
+        message,
+    }
+}

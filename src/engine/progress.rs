@@ -1,0 +1,80 @@
+//! How fast we are: from a change until the calls are written, and until what is granted runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::api::validated::Key;
+use crate::policy::plan::{Plan, Verdict};
+
+/// As many reactions are remembered for the median and the 99th percentile.
+const REMEMBERED: usize = 1000;
+
+/// Times of one pool.
+#[derive(Debug, Default)]
+pub struct Progress {
+    apps: BTreeMap<Key, AppProgress>,
+    reactions: VecDeque<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct AppProgress {
+    granted: Option<i64>,
+    /// When the change arrived that led to what is granted now, while it is not reached.
+    since: Option<Instant>,
+    last: Option<Duration>,
+}
+
+impl Progress {
+    /// Notes a decision that answers a change that arrived at `cause`. Returns the apps that have converged with it, and how long it took.
+    pub fn observe(&mut self, plan: &Plan, cause: Instant, now: Instant) -> Vec<(Key, Duration)> {
+        self.apps.retain(|app, _| plan.verdicts.contains_key(app));
+        let mut converged = Vec::new();
+        for (key, verdict) in &plan.verdicts {
+            // At most one copy of the key per app, made when the app is first seen.
+            if !self.apps.contains_key(key) {
+                self.apps.insert(key.clone(), AppProgress::default());
+            }
+            let Some(app) = self.apps.get_mut(key) else { continue };
+            if app.granted != Some(verdict.granted) {
+                app.granted = Some(verdict.granted);
+                app.since.get_or_insert(cause);
+            }
+            if is_reached(verdict)
+                && let Some(since) = app.since.take()
+            {
+                let took = now.saturating_duration_since(since);
+                app.last = Some(took);
+                converged.push((key.clone(), took));
+            }
+        }
+        converged
+    }
+
+    /// The time that the app's last convergence took.
+    #[must_use]
+    pub fn last(&self, app: &Key) -> Option<Duration> {
+        self.apps.get(app)?.last
+    }
+
+    /// Notes how long it took from a change until its calls were written.
+    pub fn reacted(&mut self, reaction: Duration) {
+        if self.reactions.len() == REMEMBERED {
+            self.reactions.pop_front();
+        }
+        self.reactions.push_back(reaction);
+    }
+
+    /// Median and 99th percentile of the last reactions.
+    #[must_use]
+    pub fn reactions(&self) -> Option<(Duration, Duration)> {
+        let mut sorted: Vec<Duration> = self.reactions.iter().copied().collect();
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied();
+        Some((at(50)?, at(99)?))
+    }
+}
+
+/// What is granted runs, and nothing else does.
+fn is_reached(verdict: &Verdict) -> bool {
+    verdict.running == verdict.granted && verdict.starting == 0 && verdict.stopping == 0
+}

@@ -1,0 +1,109 @@
+//! Specs and readings → world.
+
+use std::sync::Arc;
+
+use crate::api::validated::{App, Key, Pool};
+use crate::demand::board::Update;
+use crate::policy::world::{Reading, TaskPhase, World};
+use crate::store::Specs;
+
+/// The apps that run on this pool.
+#[must_use]
+pub fn apps(specs: &Specs, pool: &Key) -> Vec<Arc<App>> {
+    specs.apps.values().filter(|spec| spec.app.pool == *pool).map(|spec| spec.app.clone()).collect()
+}
+
+/// Puts the newest specs into the world. Tasks stay; readings stay with the metric of the same name.
+pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
+    world.limits = pool.limits;
+    world.headroom = pool.headroom;
+    world.end_orphans = specs.complete;
+    for (key, view) in &mut world.apps {
+        // A deletion counts at once; but an app that was never seen by this process may stand in a file that cannot be read.
+        let declared = specs.apps.get(key).is_some_and(|spec| spec.app.pool == pool.key);
+        if !declared && view.spec.take().is_some() {
+            view.readings.clear();
+        }
+    }
+    for app in apps(specs, &pool.key) {
+        let view = world.apps.entry(app.key.clone()).or_default();
+        let name_of = |spec: &Arc<App>, index: usize| spec.demand.get(index).map(|metric| metric.name.clone());
+        let old: Vec<(Option<Arc<str>>, Reading)> = match &view.spec {
+            Some(spec) => view.readings.drain(..).enumerate().map(|(i, reading)| (name_of(spec, i), reading)).collect(),
+            None => Vec::new(),
+        };
+        let reading = |name: &Arc<str>| old.iter().find(|(old, _)| old.as_ref() == Some(name)).map(|(_, reading)| reading.clone());
+        view.readings = app.demand.iter().map(|metric| reading(&metric.name).unwrap_or_default()).collect();
+        view.spec = Some(app);
+    }
+    world.apps.retain(|_, view| view.spec.is_some() || !view.tasks.is_empty());
+}
+
+/// Puts a reading into the world. False if nobody waits for it any more.
+pub fn take_reading(world: &mut World, update: Update) -> bool {
+    let Some(view) = world.apps.get_mut(&update.app) else { return false };
+    let Some(spec) = &view.spec else { return false };
+    let Some(index) = spec.demand.iter().position(|metric| metric.name == update.metric) else { return false };
+    view.readings.resize_with(spec.demand.len(), Reading::default);
+    view.readings[index] = update.reading;
+    true
+}
+
+/// How many tasks live.
+#[must_use]
+pub fn tasks(world: &World) -> usize {
+    world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock;
+
+    fn specs(text: &str) -> Specs {
+        let checked = crate::api::check::Checker::new().check(std::path::Path::new("test.yaml"), text);
+        assert_eq!(checked.problems.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+        let mut specs = Specs { complete: true, ..Specs::default() };
+        for (_, object) in checked.objects {
+            if let crate::api::check::Object::App(raw, app) = object {
+                specs.apps.insert(app.key.clone(), crate::store::AppSpec { raw, app });
+            }
+        }
+        specs
+    }
+
+    fn pool() -> Pool {
+        let text = r#"{"metadata": {"name": "default"}, "spec": {"mesos": {"masters": ["http://localhost:1"]}},
+            "apiVersion": "microscaling.dev/v1alpha1", "kind": "MicroscalingPool"}"#;
+        Pool::read(&serde_json::from_str(text).expect("a pool")).expect("valid")
+    }
+
+    fn app(metrics: &[&str]) -> String {
+        let demand: String = metrics.iter().map(|name| format!("  - {{name: {name}, push: {{}}, target: {{averageValue: 10}}}}\n")).collect();
+        format!(
+            "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscaledApp\nmetadata: {{name: search}}\nspec:\n  demand:\n{demand}  \
+             template:\n    resources: {{cpu: 100m, memory: 32Mi}}\n    shell: sleep 1\n"
+        )
+    }
+
+    #[test]
+    fn readings_stay_with_their_metric() {
+        let mut world = World::default();
+        take_specs(&mut world, &specs(&app(&["a", "b"])), &pool());
+        let key = Key::new("default", "search");
+        let reading = Reading { value: Some((7.0, 1)), failure: None };
+        let update = Update { app: key.clone(), metric: "b".into(), reading: reading.clone(), at: clock::instant() };
+        assert!(take_reading(&mut world, update));
+        take_specs(&mut world, &specs(&app(&["b", "c"])), &pool());
+        assert_eq!(world.apps[&key].readings, [reading, Reading::default()]);
+    }
+
+    #[test]
+    fn a_deleted_app_without_tasks_is_forgotten() {
+        let mut world = World::default();
+        take_specs(&mut world, &specs(&app(&["a"])), &pool());
+        take_specs(&mut world, &Specs { complete: true, ..Specs::default() }, &pool());
+        assert!(world.apps.is_empty());
+        assert!(world.end_orphans);
+    }
+}

@@ -1,0 +1,218 @@
+//! Plan → status: what users and their tools read, in the conventions of Kubernetes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::progress::Progress;
+use super::report::{AppReport, Report, TaskReport};
+use crate::api::MicroscalingPool;
+use crate::api::status::{AppStatus, DemandState, DemandStatus, Phase, PoolStatus};
+use crate::api::validated::{App, Key};
+use crate::backend::Standing;
+use crate::policy::plan::{Plan, Verdict};
+use crate::policy::resources::Resources;
+use crate::policy::world::{AppView, Millis, TaskPhase, World};
+use crate::store::{AppSpec, Specs};
+
+/// Everything that a report is made of.
+pub struct Sight<'a> {
+    pub pool: &'a Arc<MicroscalingPool>,
+    pub specs: &'a Specs,
+    pub world: &'a World,
+    pub plan: &'a Plan,
+    pub standing: Standing,
+    pub progress: &'a Progress,
+    pub now: Millis,
+    pub timestamp: Timestamp,
+}
+
+/// The report of the pool as it is now. From the previous one come only the times at which conditions changed.
+#[must_use]
+pub fn report(sight: &Sight, previous: &Report) -> Report {
+    let pool_key = pool_key(sight.pool);
+    let apps = sight.specs.apps.iter().filter(|(_, spec)| spec.app.pool == pool_key);
+    // Both lists are in order of their keys, so that one walk finds each app's previous status.
+    let mut before = previous.apps.iter().peekable();
+    let apps = apps.map(|(key, spec)| {
+        let name = |report: &AppReport| (report.spec.metadata.namespace.clone(), report.spec.metadata.name.clone());
+        let this = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
+        while before.next_if(|report| name(report) < this).is_some() {}
+        let old = before.next_if(|report| name(report) == this).map(|report| &report.status);
+        AppReport { spec: spec.raw.clone(), status: app_status(sight, key, spec, old) }
+    });
+    let apps = apps.collect();
+    Report {
+        pool: sight.pool.clone(),
+        status: pool_status(sight, &previous.status.conditions),
+        standing: sight.standing.clone(),
+        apps,
+        problems: sight.specs.problems.iter().map(|problem| problem.message.clone()).collect(),
+    }
+}
+
+fn pool_key(pool: &MicroscalingPool) -> Key {
+    Key::new(pool.metadata.namespace.as_deref().unwrap_or("default"), pool.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>) -> AppStatus {
+    let (Some(view), Some(verdict)) = (sight.world.apps.get(key), sight.plan.verdicts.get(key)) else {
+        return AppStatus { observed_generation: spec.app.generation, reason: "not judged yet".to_owned(), ..AppStatus::default() };
+    };
+    let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key)).map(|problem| &*problem.message);
+    let reason = reason(sight, verdict, problem);
+    AppStatus {
+        observed_generation: spec.app.generation,
+        phase: Some(verdict.phase),
+        wanted: verdict.wanted,
+        granted: verdict.granted,
+        running: verdict.running,
+        ready: verdict.ready,
+        starting: verdict.starting,
+        stopping: verdict.stopping,
+        replicas: verdict.running + verdict.starting,
+        selector: format!("microscaling.dev/app={}", key.name()),
+        demand: demand(&spec.app, view, verdict, sight.now),
+        last_convergence_milliseconds: sight.progress.last(key).map(|took| to_tenths(took.as_secs_f64() * 1000.0)),
+        conditions: app_conditions(sight, spec, verdict, problem, &reason, old),
+        reason,
+    }
+}
+
+/// A tenth of a millisecond is as fine as anyone reads.
+fn to_tenths(milliseconds: f64) -> f64 {
+    (milliseconds * 10.0).round() / 10.0
+}
+
+/// The judgement in words; what stands in the way of all judgement comes first.
+fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&str>) -> String {
+    let judged = verdict.reason();
+    match (problem, sight.standing.ready) {
+        (Some(problem), _) => format!("{problem} (the last good spec stays in force); {judged}"),
+        (None, false) => format!("no orders can be given: {}; {judged}", sight.standing.message),
+        (None, true) => judged,
+    }
+}
+
+fn demand(app: &App, view: &AppView, verdict: &Verdict, now: Millis) -> Vec<DemandStatus> {
+    let metrics = app.demand.iter().zip(&view.readings).zip(&verdict.demand);
+    let status = metrics.map(|((metric, reading), state)| DemandStatus {
+        name: metric.name.to_string(),
+        value: reading.value.map(|(value, _)| value),
+        age_milliseconds: reading.value.map(|(_, at)| i64::try_from(now.saturating_sub(at)).unwrap_or(i64::MAX)),
+        state: *state,
+        message: reading.failure.as_deref().map(str::to_owned),
+    });
+    status.collect()
+}
+
+fn app_conditions(
+    sight: &Sight,
+    spec: &AppSpec,
+    verdict: &Verdict,
+    problem: Option<&str>,
+    reason: &str,
+    old: Option<&AppStatus>,
+) -> Vec<Condition> {
+    let phase = verdict.phase;
+    let moving = verdict.starting > 0 || verdict.stopping > 0 || verdict.running != verdict.granted;
+    let short = verdict.granted < verdict.wanted;
+    let served = sight.standing.ready && !short && verdict.ready >= verdict.granted;
+    let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);
+    let stalled = problem.is_some() || phase == Phase::Failed || sight.standing.stalled;
+    let why_stalled = if problem.is_some() { "BadSpec" } else if sight.standing.stalled { "Disconnected" } else { "TasksFail" };
+    let list = [
+        ("Ready", served, if served { "AllRunning" } else { word(phase) }),
+        ("Reconciling", moving && phase != Phase::Suspended, if moving { word(phase) } else { "NothingToDo" }),
+        ("Stalled", stalled, if stalled { why_stalled } else { "Progressing" }),
+        ("DemandAvailable", fresh, if fresh { "Fresh" } else { "StaleOrFailed" }),
+        ("CapacityLimited", short, if short { "PoolFull" } else { "EnoughRoom" }),
+        ("GivingWay", phase == Phase::GivingWay, if phase == Phase::GivingWay { "MoreImportantWork" } else { "NotNeeded" }),
+    ];
+    let old = old.map_or(&[][..], |old| &old.conditions);
+    let condition = |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, spec.app.generation, old);
+    list.into_iter().map(condition).collect()
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Converged => "Converged",
+        Phase::Growing => "Growing",
+        Phase::Shrinking => "Shrinking",
+        Phase::GivingWay => "GivingWay",
+        Phase::CapacityLimited => "CapacityLimited",
+        Phase::Suspended => "Suspended",
+        Phase::Stale => "Stale",
+        Phase::Failed => "Failed",
+    }
+}
+
+/// A condition keeps the time of its last change for as long as its status stays.
+fn condition(sight: &Sight, kind: &str, status: bool, word: &str, message: &str, generation: i64, old: &[Condition]) -> Condition {
+    let status = if status { "True" } else { "False" };
+    let kept = old.iter().find(|old| old.type_ == kind && old.status == status).map(|old| old.last_transition_time.clone());
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: word.to_owned(),
+        message: message.to_owned(),
+        observed_generation: Some(generation),
+        last_transition_time: kept.unwrap_or(Time(sight.timestamp)),
+    }
+}
+
+fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
+    let Sight { world, standing, .. } = sight;
+    let generation = sight.pool.metadata.generation.unwrap_or(0);
+    let present = || world.agents.iter().filter(|agent| agent.present);
+    let living = || world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
+    let used: Resources = living().map(|task| task.resources).sum();
+    let free: Resources = present().map(|agent| agent.held + agent.expected).sum();
+    let (median, p99) = sight.progress.reactions().unzip();
+    let milliseconds = |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 100.0);
+    let condition = |kind, status, word| condition(sight, kind, status, word, &standing.message, generation, old);
+    PoolStatus {
+        observed_generation: generation,
+        framework_id: standing.framework_id.clone(),
+        master: standing.master.clone(),
+        agents: count(present().count()),
+        tasks: count(living().count()),
+        used: used.to_string(),
+        free: free.to_string(),
+        message: standing.message.clone(),
+        median_reaction_milliseconds: milliseconds(median),
+        p99_reaction_milliseconds: milliseconds(p99),
+        conditions: vec![
+            condition("Ready", standing.ready, if standing.ready { "InControl" } else { "NotYet" }),
+            condition("Connected", standing.connected, if standing.connected { "Subscribed" } else { "Disconnected" }),
+            condition("Stalled", standing.stalled, if standing.stalled { "NeedsAttention" } else { "Progressing" }),
+        ],
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// All tasks that have not ended, app by app.
+#[must_use]
+pub fn tasks(world: &World, pool: &Key, now: Millis) -> Vec<TaskReport> {
+    let all = world.apps.iter().flat_map(|(app, view)| view.tasks.iter().map(move |task| (app, task)));
+    let report = all.map(|(app, task)| {
+        let agent = world.agents.get(task.agent.0 as usize);
+        TaskReport {
+            id: task.id.to_string(),
+            namespace: app.namespace().to_owned(),
+            app: app.name().to_owned(),
+            pool: pool.name().to_owned(),
+            version: task.version.map(|version| version.to_string()),
+            agent: agent.map(|agent| agent.id.to_string()).unwrap_or_default(),
+            host: agent.map(|agent| agent.hostname.to_string()).unwrap_or_default(),
+            phase: task.phase,
+            ready: task.ready,
+            age_milliseconds: now.saturating_sub(task.born),
+        }
+    });
+    report.collect()
+}

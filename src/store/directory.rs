@@ -1,0 +1,268 @@
+//! Specs from a directory of YAML files, taken over as they change.
+//!
+//! A file with a problem keeps what it last held in force. Files are read again on a notice from the kernel and, since such notices can
+//! be lost (network file systems, overflow), every few seconds anyway; unchanged ones are known by size and time of change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::{AppSpec, PoolSpec, SpecProblem, Specs, SpecsFeed};
+use crate::api::check::{Checker, Object};
+use crate::api::validated::{App, Key, Pool};
+use crate::api::{MicroscaledApp, MicroscalingPool};
+use crate::engine::clock;
+
+/// Time for an editor to finish writing; well within the 100 ms in which a change is taken over.
+const SETTLE: Duration = Duration::from_millis(15);
+/// A file changed within this time may change again without its time of change showing it.
+const RACY: Duration = Duration::from_millis(100);
+/// Lost notices are made up for within this time.
+const RESCAN: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read the manifests in {}: {source}. Give an existing directory with --manifests", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot watch {}: {source}", path.display())]
+    Unwatchable { path: PathBuf, source: notify::Error },
+}
+
+/// Reads the directory, if there is one, this once.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: Option<&Path>, given: Vec<Object>) -> Result<Specs, Error> {
+    let mut directory = Directory::new(path.unwrap_or(Path::new("")), given);
+    if let Some(path) = path {
+        std::fs::read_dir(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        directory.rescan();
+    }
+    Ok(directory.specs())
+}
+
+/// Reads the directory once and then follows it for as long as the feed has readers.
+///
+/// # Errors
+/// When the directory cannot be read or watched now. Later failures keep what is in force and are said in the feed.
+pub fn follow(path: &Path, given: Vec<Object>) -> Result<SpecsFeed, Error> {
+    let (notices, mut noticed) = mpsc::channel(1);
+    let unwatchable = |source| Error::Unwatchable { path: path.to_owned(), source };
+    // A full channel already holds a notice; one is enough for any number of changes.
+    let mut watcher = notify::recommended_watcher(move |_| drop(notices.try_send(()))).map_err(unwatchable)?;
+    std::fs::read_dir(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    watcher.watch(path, RecursiveMode::Recursive).map_err(unwatchable)?;
+
+    let mut directory = Directory::new(path, given);
+    directory.rescan();
+    let (publish, feed) = watch::channel(Arc::new(directory.specs()));
+    tokio::spawn(async move {
+        let _watcher = watcher;
+        loop {
+            tokio::select! {
+                _ = noticed.recv() => tokio::time::sleep(SETTLE).await,
+                () = tokio::time::sleep(RESCAN) => {}
+                () = publish.closed() => return,
+            }
+            while noticed.try_recv().is_ok() {}
+            if directory.rescan() {
+                publish.send_replace(Arc::new(directory.specs()));
+            }
+        }
+    });
+    Ok(feed)
+}
+
+/// What is known of the directory.
+struct Directory {
+    path: PathBuf,
+    checker: Checker,
+    files: BTreeMap<PathBuf, FileState>,
+    /// Objects that come from the command line.
+    given: Vec<Object>,
+    unreadable: Option<String>,
+    /// Generation and time of creation of each object, as an API server would keep them.
+    seen: BTreeMap<(&'static str, Key), Seen>,
+}
+
+/// One file: its last good objects and what is wrong with it now.
+#[derive(Default)]
+struct FileState {
+    /// Time of change and size when it was read; `None` while these cannot be relied on.
+    stamp: Option<(SystemTime, u64)>,
+    text: Option<String>,
+    objects: Vec<Object>,
+    problems: Vec<SpecProblem>,
+}
+
+struct Seen {
+    metadata: ObjectMeta,
+    spec: serde_json::Value,
+}
+
+impl Directory {
+    fn new(path: &Path, given: Vec<Object>) -> Self {
+        let path = path.to_owned();
+        Self { path, checker: Checker::new(), files: BTreeMap::new(), given, unreadable: None, seen: BTreeMap::new() }
+    }
+
+    /// Reads what has changed. True if anything has.
+    fn rescan(&mut self) -> bool {
+        let found = match yaml_files(&self.path) {
+            Ok(found) => found,
+            Err(error) => {
+                let message = format!("{}: {error}: all specs stay as they were", self.path.display());
+                return self.unreadable.replace(message.clone()).as_ref() != Some(&message);
+            }
+        };
+        let mut changed = self.unreadable.take().is_some();
+        let before = self.files.len();
+        self.files.retain(|path, _| found.contains_key(path));
+        changed |= self.files.len() != before;
+        for (path, stamp) in found {
+            let known = self.files.entry(path.clone()).or_default();
+            if known.stamp != Some(stamp) {
+                changed |= known.read(&path, &self.checker);
+                // The clock of file systems is coarse: a file written just now may be written again with the same stamp.
+                known.stamp = Some(stamp).filter(|(modified, _)| clock::wall_age(*modified) > RACY);
+            }
+        }
+        changed
+    }
+
+    fn specs(&mut self) -> Specs {
+        let mut specs = Specs { complete: true, ..Specs::default() };
+        // What the command line gives stands in for a namesake in a file.
+        let replaced = |object: &Object| self.given.iter().any(|given| identity(given) == identity(object));
+        let from_files = self.files.values().flat_map(|file| &file.objects).filter(|object| !replaced(object));
+        let objects: Vec<Object> = self.given.iter().chain(from_files).cloned().collect();
+        for object in objects {
+            match object {
+                Object::App(raw, app) => self.add_app(&mut specs, &raw, &app),
+                Object::Pool(raw, pool) => self.add_pool(&mut specs, &raw, &pool),
+            }
+        }
+        specs.problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
+        specs.problems.extend(self.unreadable.iter().map(|message| SpecProblem { app: None, message: message.clone() }));
+        specs.complete = specs.problems.is_empty();
+        specs
+    }
+
+    fn add_app(&mut self, specs: &mut Specs, raw: &MicroscaledApp, app: &App) {
+        if specs.apps.contains_key(&app.key) {
+            return specs.problems.push(twice("MicroscaledApp", &app.key, Some(app.key.clone())));
+        }
+        let metadata = self.metadata("MicroscaledApp", &app.key, &raw.metadata, &raw.spec);
+        let app = App { generation: metadata.generation.unwrap_or(0), ..app.clone() };
+        let raw = Arc::new(MicroscaledApp { metadata, ..raw.clone() });
+        specs.apps.insert(app.key.clone(), AppSpec { raw, app: Arc::new(app) });
+    }
+
+    fn add_pool(&mut self, specs: &mut Specs, raw: &MicroscalingPool, pool: &Pool) {
+        if specs.pools.contains_key(&pool.key) {
+            return specs.problems.push(twice("MicroscalingPool", &pool.key, None));
+        }
+        let metadata = self.metadata("MicroscalingPool", &pool.key, &raw.metadata, &raw.spec);
+        let pool = Pool { generation: metadata.generation.unwrap_or(0), ..pool.clone() };
+        let raw = Arc::new(MicroscalingPool { metadata, ..raw.clone() });
+        specs.pools.insert(pool.key.clone(), PoolSpec { raw, pool: Arc::new(pool) });
+    }
+
+    /// Keeps generation and creation time as an API server does: the generation counts changes of the spec.
+    fn metadata(&mut self, kind: &'static str, key: &Key, written: &ObjectMeta, spec: &impl serde::Serialize) -> ObjectMeta {
+        let spec = serde_json::to_value(spec).unwrap_or_default();
+        let fresh = || Seen {
+            metadata: ObjectMeta { creation_timestamp: Some(Time(clock::timestamp())), generation: Some(0), ..ObjectMeta::default() },
+            spec: serde_json::Value::Null,
+        };
+        let seen = self.seen.entry((kind, key.clone())).or_insert_with(fresh);
+        if seen.spec != spec {
+            seen.spec = spec;
+            seen.metadata.generation = seen.metadata.generation.map(|generation| generation + 1);
+        }
+        ObjectMeta {
+            namespace: Some(key.namespace().to_owned()),
+            generation: seen.metadata.generation,
+            creation_timestamp: seen.metadata.creation_timestamp.clone(),
+            ..written.clone()
+        }
+    }
+}
+
+impl FileState {
+    /// Takes over the objects of the file; where it has problems, what it last held stays. False if nothing was new.
+    fn read(&mut self, path: &Path, checker: &Checker) -> bool {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("{}: {error}: its last good specs stay in force", path.display());
+                let problems = vec![SpecProblem { app: None, message }];
+                self.text = None;
+                return std::mem::replace(&mut self.problems, problems.clone()) != problems;
+            }
+        };
+        if self.text.as_ref() == Some(&text) {
+            return false;
+        }
+        let checked = checker.check(path, &text);
+        let fresh: Vec<Object> = checked.objects.into_iter().map(|(_, object)| object).collect();
+        if checked.problems.is_empty() {
+            info!(file = %path.display(), objects = fresh.len(), "manifest taken over");
+            self.objects = fresh;
+        } else {
+            self.merge(fresh);
+        }
+        self.problems = checked.problems.iter().map(|problem| SpecProblem { app: problem.app().cloned(), message: problem.to_string() }).collect();
+        for problem in &self.problems {
+            warn!("{}: the last good spec stays in force", problem.message);
+        }
+        self.text = Some(text);
+        true
+    }
+
+    /// New objects replace their namesakes; those that the broken file no longer shows stay, for they may be in its broken part.
+    fn merge(&mut self, fresh: Vec<Object>) {
+        self.objects.retain(|old| !fresh.iter().any(|new| identity(new) == identity(old)));
+        self.objects.extend(fresh);
+    }
+}
+
+fn identity(object: &Object) -> (&'static str, &Key) {
+    match object {
+        Object::App(_, app) => ("MicroscaledApp", &app.key),
+        Object::Pool(_, pool) => ("MicroscalingPool", &pool.key),
+    }
+}
+
+fn twice(kind: &str, key: &Key, app: Option<Key>) -> SpecProblem {
+    SpecProblem { app, message: format!("{kind} {key} is declared twice; the first one, by file name, counts") }
+}
+
+/// All YAML files below `root` with what tells whether they changed. Hidden files and folders are left out, as editors and Git put
+/// theirs there.
+fn yaml_files(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            // A file may vanish between being listed and being looked at: then it is simply not there.
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            if hidden {
+                continue;
+            } else if metadata.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json") {
+                found.insert(path, (metadata.modified()?, metadata.len()));
+            }
+        }
+    }
+    Ok(found)
+}
