@@ -86,10 +86,11 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
     let state_dir = run::state_dir(args.state_dir.as_deref())?;
     let _lock = run::lock(&state_dir)?;
     let pools = Arc::new(Pools::default());
+    let desk = Arc::new(PushDesk::default());
     let shared = Shared {
         pools: pools.clone(),
-        desk: Arc::new(PushDesk::default()),
-        metrics: Arc::new(Metrics::new(pools.clone())),
+        metrics: Arc::new(Metrics::new(pools.clone(), &desk)),
+        desk,
         state_dir,
         incarnation: clock::incarnation(),
         fresh: false,

@@ -125,7 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let pools = Arc::new(Pools::default());
     let desk = Arc::new(PushDesk::default());
-    let metrics = Arc::new(Metrics::new(pools.clone()));
+    let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
     let shared = Shared {
         pools: pools.clone(),
         desk: desk.clone(),
@@ -138,7 +138,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (stop, shutdown) = watch::channel(false);
     let engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
     let mut ended = shutdown;
-    let state = ServerState::new(pools, desk, metrics, push_token);
+    let state = ServerState { pools, desk, metrics, push_token };
     let server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
     signalled().await?;
     info!("stopping; all tasks are left running (microscaler drain ends them)");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 #[must_use]
 pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if let Some(header) = header {
         table.add_row(header.iter().copied());
     }

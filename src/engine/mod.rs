@@ -91,6 +91,21 @@ pub struct Engine<B> {
     drained: Vec<oneshot::Sender<usize>>,
 }
 
+/// What ended a wait.
+enum Woken<E> {
+    End,
+    Event(E),
+    Specs,
+    Ask(Ask),
+    /// A timer, or readings: both are looked at after every wait.
+    Time,
+}
+
+async fn ended(shutdown: &mut watch::Receiver<bool>) {
+    // Without a sender nobody is left to want anything of us.
+    drop(shutdown.wait_for(|end| *end).await);
+}
+
 impl<B: Backend> Engine<B> {
     #[must_use]
     pub fn new(backend: B, inputs: Inputs, outputs: Outputs) -> Self {
@@ -130,17 +145,22 @@ impl<B: Backend> Engine<B> {
     /// Sleeps until something happens. False when it is time to end.
     async fn wait(&mut self) -> bool {
         let wake = self.next_wake();
-        tokio::select! {
+        let Inputs { shutdown, board, specs, asks, .. } = &mut self.inputs;
+        let woken = tokio::select! {
             biased;
-            _ = self.inputs.shutdown.wait_for(|end| *end) => return false,
-            event = self.backend.next() => match event {
-                Some(event) => self.apply(event),
-                None => return false,
-            },
-            () = self.inputs.board.changed() => {}
-            Ok(()) = self.inputs.specs.changed() => self.take_specs(),
-            Some(ask) = self.inputs.asks.recv() => self.answer(ask),
-            () = tokio::time::sleep_until(wake.into()) => {}
+            () = ended(shutdown) => Woken::End,
+            event = self.backend.next() => event.map_or(Woken::End, Woken::Event),
+            () = board.changed() => Woken::Time,
+            Ok(()) = specs.changed() => Woken::Specs,
+            Some(ask) = asks.recv() => Woken::Ask(ask),
+            () = tokio::time::sleep_until(wake.into()) => Woken::Time,
+        };
+        match woken {
+            Woken::End => return false,
+            Woken::Event(event) => self.apply(event),
+            Woken::Specs => self.take_specs(),
+            Woken::Ask(ask) => self.answer(ask),
+            Woken::Time => {}
         }
         true
     }

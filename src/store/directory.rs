@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{AppSpec, PoolSpec, SpecProblem, Specs, SpecsFeed};
-use crate::api::check::{Checker, Object};
+use crate::api::check::{Checker, Kind, Object, Problem};
 use crate::api::validated::{App, Key, Pool};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
@@ -88,7 +88,7 @@ struct Directory {
     given: Vec<Object>,
     unreadable: Option<String>,
     /// Generation and time of creation of each object, as an API server would keep them.
-    seen: BTreeMap<(&'static str, Key), Seen>,
+    seen: BTreeMap<(Kind, Key), Seen>,
 }
 
 /// One file: its last good objects and what is wrong with it now.
@@ -139,7 +139,7 @@ impl Directory {
     fn specs(&mut self) -> Specs {
         let mut specs = Specs { complete: true, ..Specs::default() };
         // What the command line gives stands in for a namesake in a file.
-        let replaced = |object: &Object| self.given.iter().any(|given| identity(given) == identity(object));
+        let replaced = |object: &Object| self.given.iter().any(|given| same_object(given, object));
         let from_files = self.files.values().flat_map(|file| &file.objects).filter(|object| !replaced(object));
         let objects: Vec<Object> = self.given.iter().chain(from_files).cloned().collect();
         for object in objects {
@@ -156,9 +156,9 @@ impl Directory {
 
     fn add_app(&mut self, specs: &mut Specs, raw: &MicroscaledApp, app: &App) {
         if specs.apps.contains_key(&app.key) {
-            return specs.problems.push(twice("MicroscaledApp", &app.key, Some(app.key.clone())));
+            return specs.problems.push(twice(Kind::App, &app.key));
         }
-        let metadata = self.metadata("MicroscaledApp", &app.key, &raw.metadata, &raw.spec);
+        let metadata = self.metadata(Kind::App, &app.key, &raw.metadata, &raw.spec);
         let app = App { generation: metadata.generation.unwrap_or(0), ..app.clone() };
         let raw = Arc::new(MicroscaledApp { metadata, ..raw.clone() });
         specs.apps.insert(app.key.clone(), AppSpec { raw, app: Arc::new(app) });
@@ -166,16 +166,16 @@ impl Directory {
 
     fn add_pool(&mut self, specs: &mut Specs, raw: &MicroscalingPool, pool: &Pool) {
         if specs.pools.contains_key(&pool.key) {
-            return specs.problems.push(twice("MicroscalingPool", &pool.key, None));
+            return specs.problems.push(twice(Kind::Pool, &pool.key));
         }
-        let metadata = self.metadata("MicroscalingPool", &pool.key, &raw.metadata, &raw.spec);
+        let metadata = self.metadata(Kind::Pool, &pool.key, &raw.metadata, &raw.spec);
         let pool = Pool { generation: metadata.generation.unwrap_or(0), ..pool.clone() };
         let raw = Arc::new(MicroscalingPool { metadata, ..raw.clone() });
         specs.pools.insert(pool.key.clone(), PoolSpec { raw, pool: Arc::new(pool) });
     }
 
     /// Keeps generation and creation time as an API server does: the generation counts changes of the spec.
-    fn metadata(&mut self, kind: &'static str, key: &Key, written: &ObjectMeta, spec: &impl serde::Serialize) -> ObjectMeta {
+    fn metadata(&mut self, kind: Kind, key: &Key, written: &ObjectMeta, spec: &impl serde::Serialize) -> ObjectMeta {
         let spec = serde_json::to_value(spec).unwrap_or_default();
         let fresh = || Seen {
             metadata: ObjectMeta { creation_timestamp: Some(Time(clock::timestamp())), generation: Some(0), ..ObjectMeta::default() },
@@ -218,7 +218,7 @@ impl FileState {
         } else {
             self.merge(fresh);
         }
-        self.problems = checked.problems.iter().map(|problem| SpecProblem { app: problem.app().cloned(), message: problem.to_string() }).collect();
+        self.problems = checked.problems.iter().map(|problem| SpecProblem { app: app_of(problem), message: problem.to_string() }).collect();
         for problem in &self.problems {
             warn!("{}: the last good spec stays in force", problem.message);
         }
@@ -228,19 +228,21 @@ impl FileState {
 
     /// New objects replace their namesakes; those that the broken file no longer shows stay, for they may be in its broken part.
     fn merge(&mut self, fresh: Vec<Object>) {
-        self.objects.retain(|old| !fresh.iter().any(|new| identity(new) == identity(old)));
+        self.objects.retain(|old| !fresh.iter().any(|new| same_object(new, old)));
         self.objects.extend(fresh);
     }
 }
 
-fn identity(object: &Object) -> (&'static str, &Key) {
-    match object {
-        Object::App(_, app) => ("MicroscaledApp", &app.key),
-        Object::Pool(_, pool) => ("MicroscalingPool", &pool.key),
-    }
+fn app_of(problem: &Problem) -> Option<Key> {
+    problem.about.as_ref().filter(|(kind, _)| *kind == Kind::App).map(|(_, key)| key.clone())
 }
 
-fn twice(kind: &str, key: &Key, app: Option<Key>) -> SpecProblem {
+fn same_object(a: &Object, b: &Object) -> bool {
+    a.kind() == b.kind() && a.key() == b.key()
+}
+
+fn twice(kind: Kind, key: &Key) -> SpecProblem {
+    let app = (kind == Kind::App).then(|| key.clone());
     SpecProblem { app, message: format!("{kind} {key} is declared twice; the first one, by file name, counts") }
 }
 
