@@ -5,3 +5,4 @@ pub mod backend;
 pub mod demand;
 pub mod engine;
 pub mod policy;
+pub mod server;
