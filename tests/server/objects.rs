@@ -1,11 +1,12 @@
 //! Health, lists, questions to engines.
 
+use std::sync::Arc;
+
 use microscaler::engine::report::{Ask, TaskReport};
 use microscaler::policy::world::TaskPhase;
 use serde_json::{Value, json};
 
 use super::fixture::Fixture;
-use std::sync::Arc;
 
 #[tokio::test]
 async fn health_and_readiness() {
