@@ -6,4 +6,5 @@ pub mod cli;
 pub mod demand;
 pub mod engine;
 pub mod policy;
+pub mod server;
 pub mod store;

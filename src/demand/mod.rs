@@ -11,12 +11,12 @@
 //! | the newest reading of each metric | [`board`] |
 //! | which tasks run for which specs | [`sources`] |
 //! | interval, timeout, back-off | [`poll`] |
-//! | a source: generated, polled, pushed | [`simulated`] (its curves: [`pattern`]), [`http`], [`push`] |
+//! | a source: generated, polled, pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`http`], [`push`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::validated::Key;
 use crate::engine::clock;
@@ -28,6 +28,7 @@ pub mod poll;
 pub mod push;
 pub mod simulated;
 pub mod sources;
+pub mod trace;
 
 pub use board::{Board, Posted, Update};
 pub use push::{PushDesk, PushError};
@@ -49,24 +50,37 @@ pub struct Gauge {
     app: Key,
     metric: Arc<str>,
     posts: Arc<AtomicU64>,
+    open: Arc<Mutex<bool>>,
 }
 
 impl Gauge {
     /// `posts` counts the good values of all gauges that share it.
     #[must_use]
     pub fn new(board: Arc<Board>, app: Key, metric: Arc<str>, posts: Arc<AtomicU64>) -> Self {
-        Self { board, app, metric, posts }
+        Self { board, app, metric, posts, open: Arc::new(Mutex::new(true)) }
     }
 
     /// A value that was read just now.
     pub fn value(&self, value: f64) {
         self.posts.fetch_add(1, Ordering::Relaxed);
-        self.board.post(&self.app, &self.metric, Posted::Value(value), clock::instant());
+        self.post(Posted::Value(value));
     }
 
     /// An attempt to read a value failed just now; `why` is shown to people.
     pub fn failure(&self, why: impl Into<String>) {
-        self.board.post(&self.app, &self.metric, Posted::Failure(why.into()), clock::instant());
+        self.post(Posted::Failure(why.into()));
+    }
+
+    /// Nothing is posted any more once this has returned. Ending a task is not enough: another thread may be in the middle of it.
+    fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn post(&self, posted: Posted) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open {
+            self.board.post(&self.app, &self.metric, posted, clock::instant());
+        }
     }
 }
 

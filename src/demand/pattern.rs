@@ -2,7 +2,8 @@
 
 use std::f64::consts::TAU;
 
-use crate::api::demand::{FlashCrowd, Pattern, RandomWalk, Step, Trace, Wave};
+use super::trace::{BadTrace, Table};
+use crate::api::demand::{FlashCrowd, Pattern, RandomWalk, Step, Wave};
 
 /// After so many halvings (1/128) a rush is over: a tail without end would keep one more replica for ever.
 const HALVINGS: u64 = 7;
@@ -16,17 +17,6 @@ pub enum Curve {
     Step(Step),
     FlashCrowd(FlashCrowd),
     Trace(Table),
-}
-
-/// A trace that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadTrace {
-    #[error("trace line {line}: {text:?} is not `milliseconds,value`")]
-    Line { line: usize, text: String },
-    #[error("trace line {line}: {at} ms comes after {previous} ms")]
-    Order { line: usize, at: u64, previous: u64 },
-    #[error("the trace is empty")]
-    Empty,
 }
 
 impl Curve {
@@ -123,57 +113,12 @@ impl Walk {
     }
 }
 
-/// A recorded load. Its times count from its first line.
-#[derive(Debug)]
-pub struct Table {
-    points: Vec<(u64, f64)>,
-    speed: f64,
-    /// Length of one round, if it repeats: the last value holds for as long as the one before it did.
-    round: Option<u64>,
-}
-
-impl Table {
-    fn read(trace: &Trace) -> Result<Self, BadTrace> {
-        let mut points: Vec<(u64, f64)> = Vec::new();
-        for (line, text) in trace.csv.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-            let line = line + 1;
-            let (at, value) = point(text).ok_or_else(|| BadTrace::Line { line, text: text.to_owned() })?;
-            if let Some(&(previous, _)) = points.last().filter(|(previous, _)| *previous >= at) {
-                return Err(BadTrace::Order { line, at, previous });
-            }
-            points.push((at, value));
-        }
-        let start = points.first().ok_or(BadTrace::Empty)?.0;
-        for (at, _) in &mut points {
-            *at -= start;
-        }
-        let round = match points[..] {
-            [.., (before, _), (last, _)] if trace.repeat => Some(last + (last - before)),
-            _ => None,
-        };
-        Ok(Self { points, speed: trace.speed, round })
-    }
-
-    fn at(&self, elapsed: u64) -> f64 {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let recorded = (float(elapsed) * self.speed) as u64;
-        let recorded = self.round.map_or(recorded, |round| recorded % round);
-        let after = self.points.partition_point(|(at, _)| *at <= recorded);
-        self.points[after.saturating_sub(1)].1
-    }
-}
-
-fn point(line: &str) -> Option<(u64, f64)> {
-    let (at, value) = line.split_once(',')?;
-    Some((at.trim().parse().ok()?, value.trim().parse().ok()?))
-}
-
 fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn float(n: u64) -> f64 {
+pub(super) fn float(n: u64) -> f64 {
     n as f64
 }
 
@@ -228,28 +173,5 @@ mod tests {
         assert!(first.windows(2).all(|w| (w[1] - w[0]).abs() <= 4.0 + 1e-6));
         let mut skipping = Curve::new(&walk(7)).unwrap();
         assert!((skipping.value(0, 50) - first[50]).abs() < 1e-9, "skipped values change the walk");
-    }
-
-    #[test]
-    fn a_trace_is_played_back() {
-        let trace = |speed, repeat| {
-            let csv = "1000, 5\n1100,10.5\n1300, 20\n".to_owned();
-            Pattern::Trace(Trace { csv, speed, repeat })
-        };
-        let moments = [0, 99, 100, 299, 300, 499, 500, 600];
-        assert_eq!(values(&trace(1.0, false), &moments), [5.0, 5.0, 10.5, 10.5, 20.0, 20.0, 20.0, 20.0]);
-        assert_eq!(values(&trace(1.0, true), &moments), [5.0, 5.0, 10.5, 10.5, 20.0, 20.0, 5.0, 10.5]);
-        assert_eq!(values(&trace(2.0, false), &[0, 49, 50, 150]), [5.0, 5.0, 10.5, 20.0]);
-    }
-
-    #[test]
-    fn bad_traces_are_named() {
-        let read = |csv: &str| {
-            let trace = Trace { csv: csv.to_owned(), speed: 1.0, repeat: true };
-            Curve::new(&Pattern::Trace(trace)).map(|_| ()).unwrap_err().to_string()
-        };
-        assert_eq!(read("0,1\nx"), "trace line 2: \"x\" is not `milliseconds,value`");
-        assert_eq!(read("5,1\n5,2"), "trace line 2: 5 ms comes after 5 ms");
-        assert_eq!(read("\n"), "the trace is empty");
     }
 }

@@ -35,12 +35,16 @@ struct Feed {
     _task: Option<Task>,
 }
 
-/// A task that ends when dropped.
-struct Task(JoinHandle<()>);
+/// A task that ends when dropped; nothing comes from it afterwards.
+struct Task {
+    handle: JoinHandle<()>,
+    gauge: Gauge,
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        self.gauge.close();
+        self.handle.abort();
     }
 }
 
@@ -77,10 +81,8 @@ impl Sources {
         let mut metrics = HashMap::with_capacity(app.demand.len());
         for metric in &app.demand {
             // An old source that does not fit is dropped, and so ended, before its successor starts.
-            let running = match old.remove(&metric.name) {
-                Some(running) if running.source == metric.source => running,
-                _ => Feed { source: metric.source.clone(), _task: self.start(&app.key, metric) },
-            };
+            let kept = old.remove(&metric.name).filter(|running| running.source == metric.source);
+            let running = kept.unwrap_or_else(|| Feed { source: metric.source.clone(), _task: self.start(&app.key, metric) });
             metrics.insert(metric.name.clone(), running);
         }
         for (name, running) in old {
@@ -128,5 +130,5 @@ impl Drop for Sources {
 }
 
 fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
-    Task(tokio::spawn(source.run(gauge)))
+    Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
 }
