@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::engine::report::TaskReport;
+use crate::server::objects::List;
 
 /// Where the running Microscaler is.
 #[derive(clap::Args, Clone)]
@@ -18,14 +19,6 @@ pub struct Server {
     /// File with the bearer token, where the server asks for one.
     #[arg(long, env = "MICROSCALER_PUSH_TOKEN_FILE", help_heading = "Server")]
     pub push_token_file: Option<std::path::PathBuf>,
-}
-
-/// A list as the API gives it.
-#[derive(serde::Deserialize)]
-pub struct List<T> {
-    pub items: Vec<T>,
-    #[serde(default)]
-    pub problems: Vec<String>,
 }
 
 impl Server {

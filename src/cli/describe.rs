@@ -7,12 +7,13 @@ use anyhow::bail;
 use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::client::{List, Server};
+use super::client::Server;
 use super::table;
 use crate::api::status::AppStatus;
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
 use crate::engine::report::{Event, TaskReport};
+use crate::server::objects::List;
 
 /// Show one app or pool in full, with its conditions and events.
 #[derive(clap::Args)]
@@ -57,8 +58,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 pool.metadata.name.as_ref() == Some(&args.name) && pool.metadata.namespace.as_ref() == Some(&args.namespace)
             };
             let Some(pool) = pools.items.iter().find(wanted) else { bail!("pool \"{path}\" not found") };
-            let events: List<Event> = args.server.get(&format!("/v1/events/recent?pool={path}")).await?;
-            pool_text(&args, pool, &events.items)
+            let events: List<Event> = args.server.get("/v1/events/recent").await?;
+            let of_pool: Vec<Event> = events.items.into_iter().filter(|event| event.pool == path && event.app.is_none()).collect();
+            pool_text(&args, pool, &of_pool)
         }
     };
     std::io::stdout().write_all(text.as_bytes())?;
@@ -119,7 +121,8 @@ fn pool_text(args: &Args, pool: &MicroscalingPool, events: &[Event]) -> String {
 }
 
 fn fields_text(fields: &[(&str, String)]) -> String {
-    fields.iter().map(|(name, value)| format!("{:<14}{value}\n", format!("{name}:"))).collect()
+    let line = |(name, value): &(&str, String)| format!("{:<14}{value}", format!("{name}:"));
+    fields.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
@@ -127,8 +130,7 @@ fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>
     if rows.is_empty() {
         return format!("{title}: <none>\n");
     }
-    let lines = table::render(Some(header), &rows).into_iter().map(|line| format!("  {line}\n"));
-    format!("{title}:\n{}", lines.collect::<String>())
+    format!("{title}:\n{}", table::indented(&table::render(Some(header), &rows)))
 }
 
 fn conditions_text(conditions: &[Condition]) -> String {

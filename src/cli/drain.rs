@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::sync::watch;
 
-use super::client::{List, Server};
+use super::client::Server;
 use super::run;
 use crate::api::MicroscalingPool;
 use crate::api::validated::Key;
@@ -17,6 +17,7 @@ use crate::engine::clock;
 use crate::engine::pools::{Shared, supervise};
 use crate::engine::report::Handle;
 use crate::server::metrics::Metrics;
+use crate::server::objects::List;
 use crate::server::pools::Pools;
 use crate::store::{Specs, directory};
 
@@ -105,7 +106,7 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
         if handles.len() == count && handles.iter().all(is_empty) {
             break;
         }
-        for handle in handles.iter().filter(|handle| handle.reports.borrow().standing.stalled) {
+        if let Some(handle) = handles.iter().find(|handle| handle.reports.borrow().standing.stalled) {
             bail!("pool {}: {}", handle.pool, handle.reports.borrow().standing.message);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -9,12 +9,14 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::client::{List, Server};
+use super::client::Server;
 use super::table;
 use crate::api::status::{AppStatus, PoolStatus};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
 use crate::engine::report::TaskReport;
+use crate::server::objects::List;
+use crate::server::watch::Snapshot;
 
 /// Show apps, pools or tasks of a running Microscaler.
 #[derive(clap::Args)]
@@ -62,13 +64,6 @@ enum Output {
     Yaml,
 }
 
-/// What the server sends at /v1/watch.
-#[derive(serde::Deserialize)]
-struct Snapshot {
-    apps: List<MicroscaledApp>,
-    pools: List<MicroscalingPool>,
-}
-
 /// Shows it.
 ///
 /// # Errors
@@ -81,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Kind::Apps => {
             let list: List<MicroscaledApp> = args.server.get("/v1/apps").await?;
             list.problems.iter().for_each(|problem| anstream::eprintln!("Warning: {problem}"));
-            args.show(list.items, |args, items| args.app_rows(items))
+            args.show(list.items, Args::app_rows)
         }
         Kind::Pools => args.show(args.server.get::<List<MicroscalingPool>>("/v1/pools").await?.items, Args::pool_rows),
         Kind::Tasks => args.show_tasks(args.server.tasks("").await?),
@@ -110,10 +105,13 @@ impl Args {
         items: Vec<T>,
         rows: impl Fn(&Self, &[T]) -> (Vec<&'static str>, Vec<Vec<String>>),
     ) -> anyhow::Result<ExitCode> {
-        let mut items = self.select(items)?;
-        if self.name.is_some() && items.len() == 1 && self.print_whole(&items.remove(0))? {
-            return Ok(ExitCode::SUCCESS);
-        } else if self.name.is_none() && self.print_whole(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}))? {
+        let items = self.select(items)?;
+        // One object that was asked for by name stands alone, as with kubectl.
+        let whole = match (&self.name, &items[..]) {
+            (Some(_), [one]) => serde_json::to_value(one)?,
+            _ => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}),
+        };
+        if self.print_whole(&whole)? {
             return Ok(ExitCode::SUCCESS);
         }
         let (header, rows) = rows(self, &items);
@@ -234,7 +232,7 @@ async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
             Kind::Tasks => bail!("tasks cannot be watched: use get apps -w, or the events at {}/v1/events", args.server.server),
         };
         let lines = table::render(Some(&header), &rows);
-        if screen.in_place { screen.redraw(lines, &summary)? } else { screen.append(lines)? }
+        if screen.in_place { screen.redraw(&lines, &summary)? } else { screen.append(lines)? }
     }
     bail!("the server has ended")
 }
@@ -258,13 +256,10 @@ struct Screen {
 }
 
 impl Screen {
-    fn redraw(&mut self, lines: Vec<String>, summary: &[String]) -> std::io::Result<()> {
+    fn redraw(&mut self, lines: &[String], summary: &[String]) -> std::io::Result<()> {
         let width = terminal_width();
-        let mut text = String::new();
-        if self.drawn > 0 {
-            // Up to where the table began, and clear from there.
-            text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
-        }
+        // Up to where the table began, and clear from there.
+        let mut text = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
         self.drawn = lines.len() + summary.len();
         for line in lines.iter().chain(summary) {
             // A line that wraps would be counted as one and spoil the next redraw.

@@ -96,7 +96,7 @@ fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
         [vec![app.to_string()], counts.to_vec(), vec![verdict.phase.to_string(), verdict.reason()]].concat()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    text += &indented(&table::render(Some(&["APP", "WANTED", "GRANTED", "RUNNING", "STATUS", "REASON"]), &rows));
+    text += &table::indented(&table::render(Some(&["APP", "WANTED", "GRANTED", "RUNNING", "STATUS", "REASON"]), &rows));
 
     let mut steps: BTreeMap<(u8, String), usize> = BTreeMap::new();
     for Stop { app, why, .. } in &plan.stops {
@@ -112,9 +112,5 @@ fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
     if steps.is_empty() {
         return text + "  nothing to do\n";
     }
-    text + &indented(&steps.iter().map(|((_, step), count)| format!("{count:>4} x {step}")).collect::<Vec<_>>())
-}
-
-fn indented(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("  {line}\n")).collect()
+    text + &table::indented(&steps.iter().map(|((_, step), count)| format!("{count:>4} x {step}")).collect::<Vec<_>>())
 }

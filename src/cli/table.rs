@@ -18,6 +18,12 @@ pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> Vec<String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// The lines as one text, each two columns in.
+#[must_use]
+pub fn indented(lines: &[String]) -> String {
+    lines.iter().fold(String::new(), |text, line| text + "  " + line + "\n")
+}
+
 /// An age as kubectl shows it: `45s`, `3m12s`, `5h`, `2d`.
 #[must_use]
 pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {

@@ -42,7 +42,7 @@ pub mod status;
 
 use dispatch::Dispatcher;
 use progress::Progress;
-use report::{Ask, Event, Report};
+use report::{Ask, Event, Journal, Report};
 
 /// Status is published at most this often, and in any case after [`HEARTBEAT`], as the ages of readings grow.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
@@ -68,6 +68,7 @@ pub struct Inputs {
 pub struct Outputs {
     pub reports: watch::Sender<Arc<Report>>,
     pub events: broadcast::Sender<Event>,
+    pub journal: Arc<Journal>,
 }
 
 /// The owner of one pool.
@@ -284,6 +285,7 @@ impl<B: Backend> Engine<B> {
     }
 
     fn tell(&mut self, event: Event) {
+        self.outputs.journal.note(event.clone());
         // Nobody may be listening.
         drop(self.outputs.events.send(event));
     }

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::report::{Handle, Report};
+use super::report::{Handle, Journal, Report};
 use super::{Engine, Inputs, Outputs};
 use crate::api::pool::Mesos as MesosSpec;
 use crate::api::status::PoolStatus;
@@ -106,10 +106,11 @@ fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, 
         problems: Vec::new(),
     };
     let (reports, reports_out) = watch::channel(Arc::new(empty));
+    let journal = Arc::new(Journal::default());
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let (asks, asks_in) = mpsc::channel(16);
     let (stop, shutdown) = watch::channel(false);
-    shared.pools.insert(Handle { pool: spec.pool.key.clone(), reports: reports_out, events: events.clone(), asks });
+    shared.pools.insert(Handle { pool: spec.pool.key.clone(), reports: reports_out, events: events.clone(), journal: journal.clone(), asks });
     let inputs = Inputs {
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
@@ -122,7 +123,7 @@ fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, 
         incarnation: shared.incarnation.clone(),
         drain: shared.drain,
     };
-    let engine = Engine::new(backend, inputs, Outputs { reports, events });
+    let engine = Engine::new(backend, inputs, Outputs { reports, events, journal });
     let task = tokio::spawn(async move { engine.run().await.close().await });
     Ok(Running { mesos: spec.pool.mesos.clone(), stop, task })
 }

@@ -1,6 +1,7 @@
 //! What an engine tells the rest of the program: its newest state, its events, and answers to questions.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -84,6 +85,30 @@ pub enum EventKind {
     Warning,
 }
 
+/// The last events of a pool, for those who come to look afterwards.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<VecDeque<Event>>);
+
+impl Journal {
+    /// Enough to see what led to the present state of a pool of some dozens of apps.
+    const KEPT: usize = 500;
+
+    /// Notes an event; the oldest goes when there are too many.
+    pub fn note(&self, event: Event) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == Self::KEPT {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    /// Oldest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 /// A question to the owner of a pool.
 pub enum Ask {
     Tasks(oneshot::Sender<Vec<TaskReport>>),
@@ -97,5 +122,6 @@ pub struct Handle {
     pub pool: Key,
     pub reports: watch::Receiver<Arc<Report>>,
     pub events: broadcast::Sender<Event>,
+    pub journal: Arc<Journal>,
     pub asks: mpsc::Sender<Ask>,
 }

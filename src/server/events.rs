@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::error::ApiError;
+use super::objects::List;
 use super::pools::{Pools, Serial};
 use crate::engine::report::Event;
 
@@ -40,6 +42,18 @@ pub(super) async fn stream(
     let follower = Follower::new(shared.state.pools.clone(), filter.app);
     let events = unfold(follower, |mut follower| async move { Some((follower.next().await, follower)) });
     Ok(sse(events, &shared))
+}
+
+/// The last events of all pools as a list, oldest first.
+pub(super) async fn recent(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<List<Event>>, ApiError> {
+    let Query(filter) = query?;
+    let mut events: Vec<Event> = shared.state.pools.list().iter().flat_map(|handle| handle.journal.recent()).collect();
+    events.retain(|event| filter.app.is_none() || filter.app == event.app);
+    events.sort_by_key(|event| event.at);
+    Ok(Json(List::new("EventList", events, Vec::new())))
 }
 
 /// A response that streams until the server ends.

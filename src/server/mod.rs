@@ -47,7 +47,7 @@ pub use pools::Pools;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// All paths, for those who look for one.
-const PATHS: [&str; 11] = [
+const PATHS: &[&str] = &[
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -56,6 +56,7 @@ const PATHS: [&str; 11] = [
     "GET /v1/pools[?namespace=]",
     "GET /v1/tasks[?namespace=&app=&pool=]",
     "GET /v1/events[?app=namespace/name]",
+    "GET /v1/events/recent[?app=namespace/name]",
     "GET /v1/watch",
     "POST /v1/demand/{namespace}/{app}/{metric}",
     "POST /v1/drain/{namespace}/{pool}",
@@ -117,6 +118,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/pools", get(objects::pools))
         .route("/v1/tasks", get(objects::tasks))
         .route("/v1/events", get(events::stream))
+        .route("/v1/events/recent", get(events::recent))
         .route("/v1/watch", get(watch::stream))
         .route("/v1/demand/{namespace}/{app}/{metric}", post(push::push))
         .route("/v1/drain/{namespace}/{pool}", post(objects::drain))

@@ -40,7 +40,7 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    fn new(kind: &str, items: Vec<T>, problems: Vec<String>) -> Self {
+    pub(super) fn new(kind: &str, items: Vec<T>, problems: Vec<String>) -> Self {
         Self { api_version: format!("{}/{}", api::GROUP, api::VERSION), kind: kind.to_owned(), items, problems }
     }
 }

@@ -81,7 +81,7 @@ pub fn engine(pool: &str, apps: Vec<MicroscaledApp>) -> (Engine, Handle) {
     let (reports, seen) = watch::channel(Arc::new(report(&pool, apps)));
     let (asks, asked) = mpsc::channel(8);
     let (events, _) = broadcast::channel(4);
-    let handle = Handle { pool, reports: seen, events: events.clone(), asks };
+    let handle = Handle { pool, reports: seen, events: events.clone(), journal: Arc::default(), asks };
     (Engine { reports, events, asks: Some(asked) }, handle)
 }
 
