@@ -136,7 +136,7 @@ pub struct Checker {
 struct Rules {
     source: Value,
     schema: Schema,
-    rules: CompiledSchema,
+    cel: CompiledSchema,
 }
 
 impl Rules {
@@ -144,7 +144,7 @@ impl Rules {
         let mut source = crd::schema(definition);
         // Status is not the author's: an API server drops it, so it is neither judged nor given defaults.
         source["properties"]["status"] = serde_json::json!({ "x-kubernetes-preserve-unknown-fields": true });
-        Ok(Self { schema: Schema::new(&source)?, rules: cel::compile_schema(&source), source })
+        Ok(Self { schema: Schema::new(&source)?, cel: cel::compile_schema(&source), source })
     }
 }
 
@@ -210,7 +210,7 @@ impl Checker {
         match kind_of(&value) {
             Recognized::List => {
                 let blocked = !faults.is_empty();
-                faults.into_iter().for_each(|(line, fault)| report.problem(line, fault, None));
+                report.problems(faults, None);
                 if !blocked {
                     self.items(value, spot, report);
                 }
@@ -223,12 +223,12 @@ impl Checker {
                 let about = about(kind, &value);
                 let verdict = self.judge(kind, value, Unknown::Refused);
                 let doubled = !faults.is_empty();
-                faults.into_iter().for_each(|(line, fault)| report.problem(line, fault, about.clone()));
+                report.problems(faults, about.as_ref());
                 match verdict {
                     Ok(object) if !doubled => report.checked.objects.push((spot.line, object)),
                     Ok(_) => {}
                     Err(faults) => {
-                        faults.into_iter().for_each(|f| report.problem(spot.line_of(&f.field), f, about.clone()));
+                        report.problems(faults.into_iter().map(|f| (spot.line_of(&f.field), f)), about.as_ref());
                     }
                 }
             }
@@ -261,7 +261,7 @@ impl Checker {
         structural::list_keys(&rules.source, &value, "", &mut faults);
         // Rules may rely on the types that the schema promises, and the reader on the rules.
         if faults.is_empty() {
-            faults = broken_rules(&rules.rules, &value);
+            faults = broken_rules(&rules.cel, &value);
         }
         if faults.is_empty() { read(kind, value).map_err(|fault| vec![fault]) } else { Err(faults) }
     }
@@ -358,6 +358,12 @@ struct Report<'f> {
 }
 
 impl Report<'_> {
+    fn problems(&mut self, faults: impl IntoIterator<Item = (usize, Fault)>, about: Option<&(Kind, Key)>) {
+        for (line, fault) in faults {
+            self.problem(line, fault, about.cloned());
+        }
+    }
+
     fn problem(&mut self, line: usize, fault: Fault, about: Option<(Kind, Key)>) {
         let Fault { field, message } = fault;
         self.checked.problems.push(Problem { file: self.file.to_owned(), line, field, message, about });

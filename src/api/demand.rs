@@ -200,8 +200,10 @@ pub struct FlashCrowd {
 }
 
 /// Recorded values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+// Not a minimum of 0.001: an API server rounds bounds down where the value is a whole number, so 0 would pass.
+#[x_kube(validation = Rule::new("self.speed > 0.0").message("speed must be more than 0").field_path(".speed"))]
 pub struct Trace {
     /// Lines of `milliseconds,value` in rising order; each value holds until the next.
     #[schemars(
@@ -211,7 +213,7 @@ pub struct Trace {
     pub csv: String,
     /// How many times faster than recorded.
     #[serde(default = "unit")]
-    #[schemars(range(min = 0.001, max = 1_000_000.0))]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub speed: f64,
     /// Start again at the end; otherwise the last value holds.
     #[serde(default)]

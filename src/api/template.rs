@@ -49,9 +49,8 @@ fn three_seconds() -> i64 {
 /// What one replica uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(
-    "(type(self.cpu) == string ? self.cpu.matches('[1-9]') : self.cpu > 0) || (type(self.memory) == string ? self.memory.matches('[1-9]') : self.memory > 0)"
-).message("cpu and memory are both 0, so Mesos would refuse the task"))]
+#[x_kube(validation = Rule::new("string(self.cpu).matches('[1-9]') || string(self.memory).matches('[1-9]')")
+    .message("cpu and memory are both 0, so Mesos would refuse the task"))]
 pub struct ResourceList {
     /// Processor cores: 500m is half a core.
     pub cpu: Quantity,

@@ -69,3 +69,31 @@ fn whole_numbers(value: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_files_are_what_is_printed() {
+        for definition in crd::all() {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(file_name(&definition));
+            let committed = std::fs::read_to_string(&file).unwrap_or_default();
+            let is_current = committed == yaml(&definition).unwrap();
+            assert!(is_current, "{} is out of date, run: cargo run -- crd --output-dir crds", file.display());
+        }
+    }
+
+    #[test]
+    fn what_is_printed_means_what_the_types_say() {
+        for definition in crd::all() {
+            let mut value = serde_json::to_value(&definition).unwrap();
+            whole_numbers(&mut value);
+            let read: Value = serde_saphyr::from_str(&yaml(&definition).unwrap()).unwrap();
+            assert_eq!(read, value);
+        }
+    }
+}

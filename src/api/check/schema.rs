@@ -100,23 +100,23 @@ fn message(kind: &ValidationErrorKind, value: &Value) -> String {
 }
 
 fn wrong_type(kind: &TypeKind, value: &Value) -> String {
-    let wanted = match kind {
+    let type_name = match kind {
         TypeKind::Single(single) => single.to_string(),
         TypeKind::Multiple(_) => {
             let hint = if value.is_number() { ": put a number with a fraction in quotes" } else { "" };
             return format!("Invalid value: {}: must be of type integer or string{hint}", words::short(value));
         }
     };
-    let hint = match (wanted.as_str(), value) {
+    let hint = match (type_name.as_str(), value) {
         ("string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
-        ("integer" | "number" | "boolean", Value::String(text)) if looks_like(&wanted, text) => ": leave out the quotes",
+        ("integer" | "number" | "boolean", Value::String(text)) if looks_like(&type_name, text) => ": leave out the quotes",
         _ => "",
     };
-    format!("Invalid value: {}: must be of type {wanted}{hint}", words::short(value))
+    format!("Invalid value: {}: must be of type {type_name}{hint}", words::short(value))
 }
 
-fn looks_like(wanted: &str, text: &str) -> bool {
-    match wanted {
+fn looks_like(kind: &str, text: &str) -> bool {
+    match kind {
         "integer" => text.parse::<i64>().is_ok(),
         "number" => text.parse::<f64>().is_ok(),
         _ => matches!(text, "true" | "false"),
@@ -135,8 +135,8 @@ fn one_of(field: String, value: &Value, names: &[&str]) -> Fault {
         return Fault::new(join(&field, only), "Required value".to_owned());
     }
     let all = words::list(names, "and");
-    let named: Vec<&str> = names.iter().copied().filter(|name| value.get(name).is_some()).collect();
-    let message = match named.as_slice() {
+    let present: Vec<&str> = names.iter().copied().filter(|name| value.get(name).is_some()).collect();
+    let message = match present.as_slice() {
         [] => format!("Required value: name exactly one of {all}"),
         several => format!("Invalid value: name exactly one of {all}, not {} at once", words::list(several, "and")),
     };

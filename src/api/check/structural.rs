@@ -17,12 +17,16 @@ pub fn drop_nulls(schema: &Value, value: &mut Value) {
             let Some(properties) = properties(schema) else { return };
             map.retain(|key, value| !(value.is_null() && properties.contains_key(key)));
             for (key, value) in map {
-                properties.get(key).into_iter().for_each(|schema| drop_nulls(schema, value));
+                if let Some(schema) = properties.get(key) {
+                    drop_nulls(schema, value);
+                }
             }
         }
         Value::Array(items) => {
             let schema = &schema["items"];
-            items.iter_mut().for_each(|item| drop_nulls(schema, item));
+            for item in items {
+                drop_nulls(schema, item);
+            }
         }
         _ => {}
     }
@@ -36,12 +40,16 @@ pub fn set_defaults(schema: &Value, value: &mut Value) {
                 if let (false, Some(default)) = (map.contains_key(key), schema.get("default")) {
                     map.insert(key.clone(), default.clone());
                 }
-                map.get_mut(key).into_iter().for_each(|value| set_defaults(schema, value));
+                if let Some(value) = map.get_mut(key) {
+                    set_defaults(schema, value);
+                }
             }
         }
         Value::Array(items) => {
             let schema = &schema["items"];
-            items.iter_mut().for_each(|item| set_defaults(schema, item));
+            for item in items {
+                set_defaults(schema, item);
+            }
         }
         _ => {}
     }
@@ -80,7 +88,9 @@ pub fn list_keys(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fau
     match value {
         Value::Object(map) => {
             for (key, schema) in properties(schema).into_iter().flatten() {
-                map.get(key).into_iter().for_each(|value| list_keys(schema, value, &join(path, key), faults));
+                if let Some(value) = map.get(key) {
+                    list_keys(schema, value, &join(path, key), faults);
+                }
             }
         }
         Value::Array(items) => {

@@ -83,7 +83,9 @@ mod tests {
                 _ => {}
             }
         }
-        crate::api::crd::all().iter().for_each(|crd| walk(&crate::api::crd::schema(crd)));
+        for definition in crate::api::crd::all() {
+            walk(&crate::api::crd::schema(&definition));
+        }
     }
 
     #[test]

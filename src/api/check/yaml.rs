@@ -207,7 +207,7 @@ impl<'t> Builder<'t> {
     }
 
     fn syntax(&self, error: &ScanError) -> Unreadable {
-        Unreadable { line: self.lines_before + error.marker().line().max(1), fault: Fault::Syntax(error.info().to_string()) }
+        Unreadable { line: self.lines_before + error.marker().line().max(1), fault: Fault::Syntax(error.info()) }
     }
 }
 
@@ -258,6 +258,7 @@ fn merge(values: &mut Map<String, Value>, spot: &mut Spot, from: Map<String, Val
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use serde_json::json;
 
@@ -302,7 +303,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let list = vec![format!("*a{}", n - 1); 8].join(", ");
-            text += &format!("a{n}: &a{n} [{list}]\n");
+            text.extend(["a", &n.to_string(), ": &a", &n.to_string(), " [", &list, "]\n"]);
         }
         assert!(matches!(documents(&text)[0], Err(Unreadable { fault: Fault::Large, .. })));
     }

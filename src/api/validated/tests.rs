@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
 use serde_json::{Value, json};
 
 use super::*;
