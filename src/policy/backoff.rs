@@ -62,7 +62,7 @@ impl Crashes {
         let began = now.saturating_sub(ending.ran_ms);
         if ending.ran_ms >= GOOD_AFTER_MS {
             crash.failures = weight;
-        } else if crash.failures == 0 || began > crash.last_at {
+        } else if crash.failures == 0 || (began >= crash.last_at && now > crash.last_at) {
             crash.failures = crash.failures.saturating_add(weight);
         }
         crash.last_at = now;

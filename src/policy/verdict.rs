@@ -98,7 +98,7 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
         Phase::GivingWay
     } else if short {
         Phase::CapacityLimited
-    } else if seat.placed() > 0 || verdict.starting > 0 {
+    } else if seat.starts + seat.waits > 0 || verdict.starting > 0 {
         Phase::Growing
     } else if verdict.stopping > 0 || seat.kept < claim.tally.live() {
         Phase::Shrinking
@@ -266,15 +266,16 @@ struct Limits(Resources);
 
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let none = Resources::UNLIMITED;
-        let bound = |n: i64, none: i64| if n < none { n } else { 0 };
-        let shown = Resources {
-            cpu: bound(self.0.cpu, none.cpu),
-            memory: bound(self.0.memory, none.memory),
-            disk: bound(self.0.disk, none.disk),
-            gpu: bound(self.0.gpu, none.gpu),
-            ports: 0,
-        };
-        shown.fmt(f)
+        let Resources { cpu, memory, disk, gpu, .. } = self.0;
+        let none = Resources::UNLIMITED.cpu;
+        let named = [("cpu", cpu, 1000, ""), ("memory", memory, 1000, "Mi"), ("disk", disk, 1000, "Mi"), ("gpu", gpu, 1, "")];
+        let mut separator = "";
+        for (name, amount, unit, suffix) in named.into_iter().filter(|(_, amount, ..)| *amount < none) {
+            #[allow(clippy::cast_precision_loss)]
+            let amount = Amount(amount as f64 / f64::from(unit));
+            write!(f, "{separator}{name} {amount}{suffix}")?;
+            separator = ", ";
+        }
+        Ok(())
     }
 }
