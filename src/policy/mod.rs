@@ -4,16 +4,43 @@
 //!
 //! ```text
 //!  readings ─► want ─► damp ─┐
-//!                            ├─► allocate ─► place ─► Plan: starts, stops, and why
-//!  agents, tasks ────────────┘   (floors, wants by priority, remainder)
+//!                            ├─► claim ─► allocate ─► Plan: starts, waits, stops, and why
+//!  agents, tasks, crashes ───┘            (floors, wants by priority, spare room)
 //! ```
 //!
 //! | look for | in |
 //! |---|---|
 //! | what is looked at: [`World`](world::World) | [`world`] |
 //! | what comes out: [`Plan`](plan::Plan) | [`plan`] |
+//! | one decision from top to bottom | `decide` |
+//! | demand → replicas, as HPA | `want` |
+//! | stabilization windows and rate policies, as HPA | `damp` |
+//! | crash loops | `backoff` |
+//! | what one app brings to a decision | `claim` |
+//! | who gets the room, in which order | `allocate` |
+//! | rooms of agents, conditions, packing, spreading | `place` |
+//! | whose room is taken | `preempt` |
+//! | changed templates | `rollout` |
+//! | what becomes of held offers | `offers` |
+//! | phases and reasons in words | `verdict` |
+//! | what one decision hands to the next: [`Memory`] | `memory` |
 //! | resource vectors | [`resources`] |
 
+mod allocate;
+mod backoff;
+mod claim;
+mod damp;
+mod decide;
+mod memory;
+mod offers;
+mod place;
 pub mod plan;
+mod preempt;
 pub mod resources;
+mod rollout;
+mod verdict;
+mod want;
 pub mod world;
+
+pub use decide::decide;
+pub use memory::Memory;

@@ -130,18 +130,27 @@ pub enum Reason {
     /// Missing data never scales down.
     NoData {
         name: Arc<str>,
+        state: DemandState,
         why: String,
+        holding: i64,
     },
     Fallback {
         name: Arc<str>,
         replicas: i64,
     },
-    /// The pool is full: what more important (or equal) apps hold, as counts of tasks.
+    /// The pool is full: how many of its tasks the apps of these priorities hold, which are more important (or, when there are
+    /// none of these, equal).
     PoolFull {
         wanted: i64,
         granted: i64,
+        priorities: (i32, i32),
         held_above: i64,
         all: i64,
+    },
+    /// More important replicas hold the room, and a minimum takes nothing from them once they run.
+    MinimumWaits {
+        min: i64,
+        granted: i64,
     },
     /// The pool's own limits are reached.
     AtLimits {

@@ -1,0 +1,195 @@
+//! Crash back-off: a template that fails again and again is tried ever less often, and not again where only it fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::world::{AgentIx, Millis, Task, TaskPhase};
+use crate::api::validated::Version;
+use crate::backend::{End, Ending};
+
+/// Delay before the second retry; it grows by half with each further failure.
+const FIRST_DELAY_MS: u64 = 1000;
+const LONGEST_DELAY_MS: u64 = 60_000;
+/// A task that served for so long since the last failure ends the loop.
+const GOOD_AFTER_MS: u64 = 60_000;
+/// A refused request will be refused again: it counts as so many failures.
+const REFUSED_COUNTS: u32 = 3;
+/// More failures than this on one agent within [`AGENT_SPAN_MS`], while the app runs well elsewhere, bar the agent.
+const AGENT_FAILURES: usize = 5;
+const AGENT_SPAN_MS: u64 = 60_000;
+const BARRED_MS: u64 = 300_000;
+
+/// The crashes of one app.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crashes {
+    by_version: BTreeMap<Version, Crash>,
+    by_agent: BTreeMap<AgentIx, VecDeque<Millis>>,
+    barred: BTreeMap<AgentIx, Millis>,
+}
+
+/// The failed tries of one template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Crash {
+    /// Tries that failed in a row; tasks that were started together are one try.
+    pub failures: u32,
+    pub last_at: Millis,
+    pub message: Arc<str>,
+}
+
+impl Crash {
+    /// The first retry comes at once, then after 1 s, 1.5 s, 2.25 s … at most a minute.
+    fn delay_ms(&self) -> u64 {
+        let Some(steps) = self.failures.checked_sub(2) else { return 0 };
+        (0..steps.min(20)).fold(FIRST_DELAY_MS, |delay, _| delay + delay / 2).min(LONGEST_DELAY_MS)
+    }
+
+    pub fn retry_at(&self) -> Millis {
+        self.last_at + self.delay_ms()
+    }
+}
+
+impl Crashes {
+    /// Counts an ending, if it is the fault of the task.
+    pub fn count(&mut self, ending: &Ending, now: Millis) {
+        let weight = match ending.how {
+            End::Failed | End::Finished => 1,
+            End::Refused => REFUSED_COUNTS,
+            End::Killed | End::Dropped | End::Lost => return,
+        };
+        let Some(version) = ending.version else { return };
+        let new = Crash { failures: 0, last_at: 0, message: Arc::clone(&ending.message) };
+        let crash = self.by_version.entry(version).or_insert(new);
+        let began = now.saturating_sub(ending.ran_ms);
+        if ending.ran_ms >= GOOD_AFTER_MS {
+            crash.failures = weight;
+        } else if crash.failures == 0 || (began >= crash.last_at && now > crash.last_at) {
+            crash.failures = crash.failures.saturating_add(weight);
+        }
+        crash.last_at = now;
+        crash.message = Arc::clone(&ending.message);
+        let times = self.by_agent.entry(ending.agent).or_default();
+        times.push_back(now);
+        times.drain(..times.len().saturating_sub(AGENT_FAILURES + 1));
+    }
+
+    /// Brings the account up to date with what runs. Returns the current template's crash, if it is in a loop or was.
+    pub fn review(&mut self, version: Version, tasks: &[Task], now: Millis) -> Option<Crash> {
+        if self.by_version.is_empty() && self.by_agent.is_empty() && self.barred.is_empty() {
+            return None;
+        }
+        self.by_version.retain(|v, crash| {
+            let good = |task: &Task| {
+                let since = task.since.max(crash.last_at);
+                task.version == Some(*v) && serves(task) && now.saturating_sub(since) >= GOOD_AFTER_MS
+            };
+            *v == version && !tasks.iter().any(good)
+        });
+        self.barred.retain(|_, until| *until > now);
+        let barred = &mut self.barred;
+        self.by_agent.retain(|agent, times| {
+            times.retain(|at| at + AGENT_SPAN_MS > now);
+            let well_elsewhere = || tasks.iter().any(|task| task.agent != *agent && serves(task));
+            let bad = times.len() > AGENT_FAILURES && well_elsewhere();
+            if bad {
+                barred.insert(*agent, now + BARRED_MS);
+            }
+            !bad && !times.is_empty()
+        });
+        self.by_version.get(&version).cloned()
+    }
+
+    /// Agents on which the app is not tried for now.
+    pub fn barred(&self) -> impl Iterator<Item = AgentIx> {
+        self.barred.keys().copied()
+    }
+
+    /// When an agent comes back into question.
+    pub fn wake_at(&self) -> Option<Millis> {
+        self.barred.values().copied().min()
+    }
+}
+
+fn serves(task: &Task) -> bool {
+    task.phase == TaskPhase::Running && task.ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::validated::Key;
+
+    const V: Version = Version(7);
+
+    fn ending(how: End, agent: u32, ran_ms: u64) -> Ending {
+        let (app, task, message) = (Key::new("n", "a"), "t".into(), "exited with status 1".into());
+        Ending { app, task, agent: AgentIx(agent), version: Some(V), how, message, ran_ms }
+    }
+
+    fn task(agent: u32, since: Millis) -> Task {
+        Task {
+            id: "t".into(),
+            agent: AgentIx(agent),
+            version: Some(V),
+            phase: TaskPhase::Running,
+            ready: true,
+            since,
+            born: since,
+            resources: crate::policy::resources::Resources::ZERO,
+        }
+    }
+
+    #[test]
+    fn delays_grow_by_half() {
+        let mut crashes = Crashes::default();
+        let mut now = 1000;
+        let mut delays = Vec::new();
+        for _ in 0..14 {
+            crashes.count(&ending(End::Failed, 0, 10), now);
+            let retry = crashes.review(V, &[], now).map_or(0, |crash| crash.retry_at());
+            delays.push(retry - now);
+            now = retry + 20;
+        }
+        assert_eq!(delays[..6], [0, 1000, 1500, 2250, 3375, 5062]);
+        assert_eq!(delays[13], 60_000);
+    }
+
+    #[test]
+    fn tasks_started_together_are_one_try() {
+        let mut crashes = Crashes::default();
+        (0..10).for_each(|n| crashes.count(&ending(End::Failed, n, 50), 1000 + u64::from(n)));
+        assert_eq!(crashes.review(V, &[], 1010).map(|c| c.failures), Some(1));
+    }
+
+    #[test]
+    fn only_the_tasks_own_fault_counts() {
+        let mut crashes = Crashes::default();
+        for how in [End::Killed, End::Dropped, End::Lost] {
+            crashes.count(&ending(how, 0, 0), 1000);
+        }
+        assert_eq!(crashes.review(V, &[], 1000), None);
+        crashes.count(&ending(End::Refused, 0, 0), 1000);
+        assert_eq!(crashes.review(V, &[], 1000).map(|c| c.retry_at()), Some(2500));
+        assert_eq!(crashes.review(Version(8), &[], 1000), None, "a new template starts afresh");
+    }
+
+    #[test]
+    fn a_minute_of_service_ends_the_loop() {
+        let mut crashes = Crashes::default();
+        crashes.count(&ending(End::Failed, 0, 0), 1000);
+        assert!(crashes.review(V, &[task(0, 0)], 60_999).is_some());
+        assert!(crashes.review(V, &[task(0, 0)], 61_000).is_none());
+    }
+
+    #[test]
+    fn an_agent_where_only_it_fails_is_barred() {
+        let mut crashes = Crashes::default();
+        (0..6).for_each(|n| crashes.count(&ending(End::Failed, 3, 0), 1000 + n * 10));
+        crashes.review(V, &[], 1100);
+        assert_eq!(crashes.barred().count(), 0, "nowhere does it run better");
+        crashes.review(V, &[task(4, 0)], 1100);
+        assert_eq!(crashes.barred().collect::<Vec<_>>(), [AgentIx(3)]);
+        assert_eq!(crashes.wake_at(), Some(301_100));
+        crashes.review(V, &[task(4, 0)], 301_100);
+        assert_eq!(crashes.barred().count(), 0);
+    }
+}

@@ -1,0 +1,159 @@
+//! Damping as HPA's `behavior` does it (k8s.io/kubernetes/pkg/controller/podautoscaler/horizontal.go,
+//! `stabilizeRecommendationWithBehaviors` and `convertDesiredReplicasWithBehaviorRate`), in milliseconds.
+
+use std::collections::VecDeque;
+
+use super::plan::Reason;
+use super::world::Millis;
+use crate::api::app::{PolicyKind, SelectPolicy};
+use crate::api::validated::{App, Damping, RateLimit};
+
+/// More changes than this within one period are merged, to the later time.
+const MOST_CHANGES: usize = 256;
+
+/// What damping remembers of an app: not every recommendation, only those that a window may still have to answer with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Damper {
+    /// The last recommendation; it held until the next one.
+    last: Option<i64>,
+    highs: Window,
+    lows: Window,
+    /// Own changes of what is wanted, oldest first.
+    changes: VecDeque<(Millis, i64)>,
+}
+
+/// What is wanted after damping.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Damped {
+    pub replicas: i64,
+    pub reason: Option<Reason>,
+    /// When a window or period ends.
+    pub wake_at: Option<Millis>,
+}
+
+impl Damper {
+    /// Damps the way from `current` (what was wanted last) to `asked`. A count without metrics is an order, and followed at once.
+    pub fn settle(&mut self, app: &App, current: i64, asked: i64, now: Millis) -> Damped {
+        if app.demand.is_empty() {
+            *self = Self { last: Some(asked), ..Self::default() };
+            return Damped { replicas: asked, reason: None, wake_at: None };
+        }
+        let last = self.last.replace(asked).unwrap_or(current);
+        for recommendation in [last, asked] {
+            self.highs.note(recommendation, now, app.down.window_ms, |newer, older| newer >= older);
+            self.lows.note(recommendation, now, app.up.window_ms, |newer, older| newer <= older);
+        }
+        let steady = self.stabilize(app, current, asked, now);
+        let limited = self.limit(app, current, steady.replicas, now);
+        let replicas = limited.replicas.clamp(app.min, app.max);
+        self.record(app, replicas - current, now);
+        let wake_at = [steady.wake_at, limited.wake_at].into_iter().flatten().min();
+        Damped { replicas, reason: limited.reason.or(steady.reason), wake_at }
+    }
+
+    fn stabilize(&self, app: &App, current: i64, asked: i64, now: Millis) -> Damped {
+        let lowest = self.lows.answer().map_or(asked, |low| low.min(asked));
+        let highest = self.highs.answer().map_or(asked, |high| high.max(asked));
+        let replicas = if current < lowest { lowest } else { current.min(highest) };
+        if replicas == asked {
+            return Damped { replicas, reason: None, wake_at: None };
+        }
+        let up = asked > current;
+        let (window, window_ms) = if up { (&self.lows, app.up.window_ms) } else { (&self.highs, app.down.window_ms) };
+        let reason = Some(Reason::Stabilized { asked, window_ms, up });
+        Damped { replicas, reason, wake_at: window.ends(window_ms).filter(|at| *at > now) }
+    }
+
+    fn limit(&self, app: &App, current: i64, asked: i64, now: Millis) -> Damped {
+        let up = asked > current;
+        let rules = if up { &app.up } else { &app.down };
+        let bound = match rules.select {
+            SelectPolicy::Disabled => Some(current),
+            select => self.bound(rules, select, current, up, now),
+        };
+        let replicas = match bound {
+            Some(bound) if up => asked.min(bound.max(current)),
+            Some(bound) => asked.max(bound.min(current)),
+            None => asked,
+        };
+        if replicas == asked {
+            return Damped { replicas, reason: None, wake_at: None };
+        }
+        if rules.select == SelectPolicy::Disabled {
+            return Damped { replicas, reason: Some(Reason::Disabled { asked, up }), wake_at: None };
+        }
+        let mut ends = rules.limits.iter().flat_map(|limit| self.changes.iter().map(|(at, _)| at + limit.period_ms));
+        // A step of this very moment is over one period from now.
+        let step = (replicas != current).then(|| rules.limits.iter().map(|limit| now + limit.period_ms).min()).flatten();
+        let wake_at = ends.by_ref().filter(|end| *end > now).chain(step).min();
+        Damped { replicas, reason: Some(Reason::RateLimited { asked, up }), wake_at }
+    }
+
+    /// How far the policies let the count go; `None` without policies.
+    fn bound(&self, rules: &Damping, select: SelectPolicy, current: i64, up: bool, now: Millis) -> Option<i64> {
+        let bounds = rules.limits.iter().map(|limit| {
+            let start = current - self.changed(limit.period_ms, now);
+            reach(limit, start, up)
+        });
+        // The policy that allows most change is the highest bound on the way up and the lowest on the way down.
+        if up == (select == SelectPolicy::Max) { bounds.max() } else { bounds.min() }
+    }
+
+    /// The sum of own changes in the period that ends now.
+    fn changed(&self, period_ms: u64, now: Millis) -> i64 {
+        self.changes.iter().filter(|(at, _)| at + period_ms > now).map(|(_, change)| change).sum()
+    }
+
+    fn record(&mut self, app: &App, change: i64, now: Millis) {
+        let limits = || app.up.limits.iter().chain(&app.down.limits);
+        let longest = limits().map(|limit| limit.period_ms).max().unwrap_or(0);
+        self.changes.retain(|(at, _)| at + longest > now);
+        if change == 0 || longest == 0 {
+            return;
+        }
+        self.changes.push_back((now, change));
+        if self.changes.len() > MOST_CHANGES
+            && let Some((_, oldest)) = self.changes.pop_front()
+            && let Some((_, next)) = self.changes.front_mut()
+        {
+            *next += oldest;
+        }
+    }
+}
+
+/// Where a policy lets the count go from where its period started.
+fn reach(limit: &RateLimit, start: i64, up: bool) -> i64 {
+    match (limit.kind, up) {
+        (PolicyKind::Pods, true) => start.saturating_add(limit.value),
+        (PolicyKind::Pods, false) => start.saturating_sub(limit.value),
+        (PolicyKind::Percent, true) => -(start.saturating_mul(-(100 + limit.value)).div_euclid(100)),
+        (PolicyKind::Percent, false) => start.saturating_mul(100 - limit.value).div_euclid(100),
+    }
+}
+
+/// The extreme of a sliding window: only values that no newer one outdoes, the answer first, with the last time each was seen.
+#[derive(Clone, Debug, Default)]
+struct Window(VecDeque<(i64, Millis)>);
+
+impl Window {
+    fn note(&mut self, value: i64, now: Millis, window_ms: u64, outdoes: impl Fn(i64, i64) -> bool) {
+        while self.0.back().is_some_and(|(older, _)| outdoes(value, *older)) {
+            self.0.pop_back();
+        }
+        if window_ms > 0 {
+            self.0.push_back((value, now));
+        }
+        while self.0.front().is_some_and(|(_, at)| at + window_ms <= now) {
+            self.0.pop_front();
+        }
+    }
+
+    fn answer(&self) -> Option<i64> {
+        self.0.front().map(|(value, _)| *value)
+    }
+
+    /// When the answer leaves the window.
+    fn ends(&self, window_ms: u64) -> Option<Millis> {
+        self.0.front().map(|(_, at)| at + window_ms)
+    }
+}

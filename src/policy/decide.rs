@@ -1,0 +1,58 @@
+//! One decision, from the world to the plan.
+
+use std::collections::BTreeMap;
+
+use super::allocate::{Allocation, Seat, allocate};
+use super::claim::Claim;
+use super::memory::Memory;
+use super::plan::{Plan, Verdict};
+use super::verdict::{self, Overview};
+use super::world::{Millis, World};
+use crate::api::validated::Key;
+
+/// Decides what is to be done in the pool. Pure: the same inputs give the same plan, byte for byte.
+#[must_use]
+pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) {
+    memory.forget(world);
+    let claims = claims(world, &mut memory, now);
+    let (mut plan, seats) = allocate(world, &claims, is_hands_off, now).plan();
+    memory.note(&plan);
+    plan.verdicts = verdicts(world, &seats, &memory, now);
+    observe(&mut plan.verdicts, world, &claims, now);
+    plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).min();
+    (plan, memory)
+}
+
+/// What each app wants.
+fn claims<'a>(world: &'a World, memory: &mut Memory, now: Millis) -> Vec<Claim<'a>> {
+    let with_spec = world.apps.iter().filter_map(|(key, view)| Some((key, view.spec.as_deref()?, view)));
+    with_spec.map(|(key, app, view)| Claim::of(key, app, view, memory.app(key), now)).collect()
+}
+
+/// The gate: of a suspended or merely observed app nothing starts, ends or gives way.
+fn is_hands_off(claim: &Claim) -> bool {
+    claim.app.suspended || claim.app.observed_only
+}
+
+fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
+    let pool = Overview::of(seats, world.limits, now);
+    let winners = |key: &Key| memory.giving_way(key).iter().map(|(_, winner)| winner);
+    let mut verdicts: BTreeMap<Key, Verdict> = (seats.iter())
+        .map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key))))
+        .collect();
+    let deleted = world.apps.iter().filter(|(_, view)| view.spec.is_none());
+    verdicts.extend(deleted.map(|(key, view)| (key.clone(), verdict::deleted(view))));
+    verdicts
+}
+
+/// For apps that are only observed: what they would get if the decision were carried out.
+fn observe(verdicts: &mut BTreeMap<Key, Verdict>, world: &World, claims: &[Claim], now: Millis) {
+    if !claims.iter().any(|claim| claim.app.observed_only) {
+        return;
+    }
+    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended, now);
+    let pool = Overview::of(&seats, world.limits, now);
+    for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
+        verdicts.insert(seat.claim.key.clone(), verdict::verdict(seat, &pool, std::iter::empty()));
+    }
+}

@@ -1,0 +1,75 @@
+//! What one decision hands to the next: last wants, damping, crashes, reservations. Small, and only what cannot be seen in the world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backoff::Crashes;
+use super::damp::Damper;
+use super::plan::{Plan, StopReason};
+use super::world::{AgentIx, Millis, TaskPhase, World};
+use crate::api::validated::Key;
+use crate::backend::Ending;
+
+/// Carried from one decision to the next. Losing it (a restart) loses no task: every app starts from what runs.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    apps: BTreeMap<Key, AppMemory>,
+}
+
+/// What is remembered of one app.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AppMemory {
+    /// The generation of the spec that `since` speaks of.
+    pub generation: i64,
+    /// Since when its metrics could have had a value. `None`: not seen before.
+    pub since: Option<Millis>,
+    /// What was wanted last.
+    pub want: Option<i64>,
+    pub damper: Damper,
+    pub crashes: Crashes,
+    /// Agents on which its replicas waited for room in the last plan, one for each: they keep their turn there.
+    pub waits: Vec<AgentIx>,
+    /// Its tasks that end for another app, and for which.
+    pub giving_way: Vec<(Arc<str>, Key)>,
+}
+
+impl Memory {
+    /// Takes account of a task that has ended: crashes delay the next try.
+    pub fn ended(&mut self, ending: &Ending, now: Millis) {
+        self.apps.entry(ending.app.clone()).or_default().crashes.count(ending, now);
+    }
+
+    pub(super) fn app(&mut self, key: &Key) -> &mut AppMemory {
+        if !self.apps.contains_key(key) {
+            self.apps.insert(key.clone(), AppMemory::default());
+        }
+        self.apps.entry(key.clone()).or_default()
+    }
+
+    pub(super) fn giving_way(&self, key: &Key) -> &[(Arc<str>, Key)] {
+        self.apps.get(key).map_or(&[], |app| &app.giving_way)
+    }
+
+    /// Forgets apps that are gone and tasks that have ended.
+    pub(super) fn forget(&mut self, world: &World) {
+        self.apps.retain(|key, _| world.apps.contains_key(key));
+        for (key, app) in self.apps.iter_mut().filter(|(_, app)| !app.giving_way.is_empty()) {
+            let tasks = &world.apps[key].tasks;
+            let ending = |id: &Arc<str>| tasks.iter().any(|task| task.id == *id && task.phase == TaskPhase::Stopping);
+            app.giving_way.retain(|(id, _)| ending(id));
+        }
+    }
+
+    /// Remembers what the plan reserves and who gives way to whom.
+    pub(super) fn note(&mut self, plan: &Plan) {
+        self.apps.values_mut().for_each(|app| app.waits.clear());
+        for wait in &plan.waits {
+            self.app(&wait.app).waits.push(wait.agent);
+        }
+        for stop in &plan.stops {
+            if let StopReason::GivesWayTo(winner) = &stop.why {
+                self.app(&stop.app).giving_way.push((Arc::clone(&stop.task), winner.clone()));
+            }
+        }
+    }
+}

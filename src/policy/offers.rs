@@ -1,0 +1,35 @@
+//! What becomes of held offers: which agents' room goes back, whether more has to be asked for, and when none is needed.
+
+use super::allocate::{Seat, Short};
+use super::place::{Rooms, share};
+use super::plan::Plan;
+use super::resources::Resources;
+use super::world::AgentIx;
+
+/// Fills in `release`, `recall` and `quiet` of a plan whose starts and waits are settled.
+pub(super) fn settle(plan: &mut Plan, rooms: &Rooms, seats: &[Seat], headroom: Resources) {
+    let mut used = vec![false; rooms.agents.len()];
+    let agents = plan.starts.iter().map(|start| start.agent).chain(plan.waits.iter().map(|wait| wait.agent));
+    agents.for_each(|agent| used[agent.0 as usize] = true);
+    let all = (0..).map(AgentIx).take(rooms.agents.len());
+    let mut idle: Vec<AgentIx> = all.filter(|ix| !used[ix.0 as usize] && !rooms.offered(*ix).is_zero()).collect();
+    // The largest first, so that few whole agents make up the headroom.
+    idle.sort_by_key(|ix| (std::cmp::Reverse(share(rooms.offered(*ix), rooms.total)), *ix));
+    let mut kept = Resources::ZERO;
+    for agent in idle {
+        let present = rooms.agents[agent.0 as usize].present;
+        let helps = !headroom.minus_floor(kept).min(rooms.offered(agent)).is_zero();
+        if present && helps {
+            kept += rooms.offered(agent);
+        } else {
+            plan.release.push(agent);
+        }
+    }
+    plan.release.sort_unstable();
+    let covered = headroom.fits(kept);
+    let wants_room = |seat: &Seat| seat.is_below_want() && seat.short == Some(Short::Room);
+    let no_agents = rooms.is_empty() && seats.iter().any(Seat::is_below_want);
+    plan.recall = !covered || no_agents || plan.waits.iter().any(|wait| wait.free) || seats.iter().any(wants_room);
+    let hungry = |seat: &Seat| seat.short.as_ref().is_some_and(|short| *short != Short::Limits);
+    plan.quiet = covered && plan.waits.is_empty() && !seats.iter().any(hungry);
+}

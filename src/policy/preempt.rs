@@ -1,0 +1,225 @@
+//! Whose room is taken: the fewest and least important replicas that make the winner fit, on one agent.
+//!
+//! Order and reverse pruning as in Kueue's classic pre-emption and Aurora's `PreemptionVictimFilter`; strictly lower priority only, as
+//! in Borg (Verma et al., EuroSys 2015, 2.5), which keeps one eviction from setting off another.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::allocate::Seat;
+use super::claim::{is_live, is_ready};
+use super::place::{Rank, Rooms, age, share};
+use super::resources::Resources;
+use super::rollout::is_old;
+use super::world::{AgentIx, Millis};
+
+/// So many agents are looked at before a good choice is taken for the best.
+const LOOK_AT: usize = 32;
+
+/// A running replica that may have to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    /// Least important first.
+    rank: Reverse<Rank>,
+    /// Large ones first, which makes fewer.
+    share: Reverse<u64>,
+    /// Old templates, then what does not serve yet.
+    kept_for: (bool, bool),
+    /// The youngest first: it loses the least work.
+    age_ms: u64,
+    pub app: u32,
+    pub task: u32,
+    pub agent: AgentIx,
+    size: Resources,
+}
+
+impl Candidate {
+    pub fn rank(&self) -> Rank {
+        self.rank.0
+    }
+}
+
+/// All replicas that may have to give way, by agent. Made when the first is needed.
+pub(super) struct Victims {
+    by_agent: Vec<Vec<Candidate>>,
+    sorted: Vec<bool>,
+    /// The same in one order over all agents; made when the pool's limits or headroom need it.
+    everywhere: Option<Vec<Candidate>>,
+    /// The least important rank that was found.
+    lowest: Rank,
+}
+
+impl Victims {
+    pub fn of(seats: &[Seat], rooms: &Rooms, now: Millis) -> Self {
+        let mut by_agent = vec![Vec::new(); rooms.agents.len()];
+        let mut lowest = Rank::FIRST;
+        for (seat, app) in seats.iter().zip(0..) {
+            let wants = (seat.may_lose(Rank::of(seat.claim.app.priority), 0)).then(|| Rank::of(seat.claim.app.priority));
+            let spare = seat.may_lose(Rank::REMAINDER, 0).then_some(Rank::REMAINDER);
+            for rank in [wants, spare].into_iter().flatten() {
+                lowest = lowest.max(rank);
+                for (task, at) in seat.claim.tasks.iter().zip(0..).filter(|(task, _)| is_live(task)) {
+                    let Some(agent) = by_agent.get_mut(task.agent.0 as usize) else { continue };
+                    agent.push(Candidate {
+                        rank: Reverse(rank),
+                        share: Reverse(share(task.resources, rooms.total)),
+                        kept_for: (!is_old(task, seat.claim.app), is_ready(task)),
+                        age_ms: age(task, now),
+                        app,
+                        task: at,
+                        agent: task.agent,
+                        size: task.resources,
+                    });
+                }
+            }
+        }
+        let sorted = vec![false; by_agent.len()];
+        Self { by_agent, sorted, everywhere: None, lowest }
+    }
+
+    fn on(&mut self, agent: AgentIx) -> &[Candidate] {
+        let ix = agent.0 as usize;
+        if !self.sorted[ix] {
+            self.by_agent[ix].sort_unstable();
+            self.sorted[ix] = true;
+        }
+        &self.by_agent[ix]
+    }
+
+    fn everywhere(&mut self) -> &[Candidate] {
+        let by_agent = &self.by_agent;
+        self.everywhere.get_or_insert_with(|| {
+            let mut all: Vec<Candidate> = by_agent.iter().flatten().copied().collect();
+            all.sort_unstable();
+            all
+        })
+    }
+
+    /// Victims below `winner` on this agent that give `need` room; `None` when they cannot.
+    fn plan(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx, winner: Rank, need: Resources) -> Option<Vec<Candidate>> {
+        let room = rooms.at(agent).open(winner);
+        let mut chosen = Vec::new();
+        if !choose(self.on(agent), seats, winner, need, room, &mut chosen) {
+            return None;
+        }
+        prune(&mut chosen, |left| need.fits(room + freed(left)));
+        Some(chosen)
+    }
+
+    /// Adds victims from anywhere until `need` is met beside `room` and the room of those already chosen. Whether it is met.
+    pub fn anywhere(&mut self, seats: &[Seat], winner: Rank, need: Resources, room: Resources, chosen: &mut Vec<Candidate>) -> bool {
+        choose(self.everywhere(), seats, winner, need, room, chosen)
+    }
+}
+
+/// Greedily takes candidates that help, least important first. Whether `need` is met in the end.
+fn choose(from: &[Candidate], seats: &[Seat], winner: Rank, need: Resources, room: Resources, chosen: &mut Vec<Candidate>) -> bool {
+    let mut room = chosen.iter().fold(room, |room, victim| room + victim.size);
+    for victim in from.iter().take_while(|victim| victim.rank() > winner) {
+        if need.fits(room) {
+            return true;
+        }
+        let lacking = need.minus_floor(room.max(Resources::ZERO).min(need));
+        let seat = &seats[victim.app as usize];
+        let already = chosen.iter().filter(|other| other.app == victim.app).count();
+        let is_new = || !chosen.iter().any(|other| other.app == victim.app && other.task == victim.task);
+        if helps(victim.size, lacking) && !seat.ends(victim.task) && seat.may_lose(victim.rank(), already) && is_new() {
+            room += victim.size;
+            chosen.push(*victim);
+        }
+    }
+    need.fits(room)
+}
+
+fn helps(size: Resources, lacking: Resources) -> bool {
+    !size.min(lacking).is_zero()
+}
+
+/// Drops every victim that is not needed, the most important first.
+pub(super) fn prune(chosen: &mut Vec<Candidate>, enough: impl Fn(&[Candidate]) -> bool) {
+    for at in (0..chosen.len()).rev() {
+        let victim = chosen.remove(at);
+        if !enough(chosen) {
+            chosen.insert(at, victim);
+        }
+    }
+}
+
+/// The room of these victims altogether.
+pub(super) fn freed(chosen: &[Candidate]) -> Resources {
+    chosen.iter().map(|victim| victim.size).sum()
+}
+
+/// The room of those on one agent.
+pub(super) fn freed_on(chosen: &[Candidate], agent: AgentIx) -> Resources {
+    chosen.iter().filter(|victim| victim.agent == agent).map(|victim| victim.size).sum()
+}
+
+/// What it costs to take room on an agent; less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    /// The most important of the victims.
+    rank: Reverse<Rank>,
+    count: usize,
+    /// What is freed beyond need.
+    surplus: u64,
+    lost_ms: u64,
+    agent: AgentIx,
+}
+
+/// The search of one app for the agent where taking room costs least. Costs only rise while room is taken, so that an agent is looked
+/// at again only when it seems to be the best.
+pub(super) struct Hunt {
+    agents: Vec<AgentIx>,
+    seen: usize,
+    best: BinaryHeap<Reverse<Cost>>,
+}
+
+impl Hunt {
+    pub fn over(agents: impl Iterator<Item = AgentIx>) -> Self {
+        let mut agents: Vec<AgentIx> = agents.collect();
+        agents.sort_unstable();
+        agents.dedup();
+        Self { agents, seen: 0, best: BinaryHeap::new() }
+    }
+
+    pub fn best(
+        &mut self,
+        victims: &mut Victims,
+        seats: &[Seat],
+        rooms: &Rooms,
+        winner: Rank,
+        need: Resources,
+    ) -> Option<(AgentIx, Vec<Candidate>)> {
+        if victims.lowest <= winner {
+            return None;
+        }
+        let lowest = victims.lowest;
+        let mut judge = |agent: AgentIx| {
+            let chosen = victims.plan(seats, rooms, agent, winner, need)?;
+            Some((Cost::of(&chosen, rooms, agent), chosen))
+        };
+        let good = |best: Option<&Reverse<Cost>>| best.is_some_and(|cost| cost.0.count == 1 && cost.0.rank.0 == lowest);
+        loop {
+            while self.seen < self.agents.len() && (self.seen < LOOK_AT || !good(self.best.peek())) {
+                self.best.extend(judge(self.agents[self.seen]).map(|(cost, _)| Reverse(cost)));
+                self.seen += 1;
+            }
+            let Reverse(cost) = self.best.pop()?;
+            let Some((cost_now, chosen)) = judge(cost.agent) else { continue };
+            self.best.push(Reverse(cost_now));
+            if cost_now <= cost {
+                return Some((cost.agent, chosen));
+            }
+        }
+    }
+}
+
+impl Cost {
+    fn of(chosen: &[Candidate], rooms: &Rooms, agent: AgentIx) -> Self {
+        let rank = chosen.iter().map(Candidate::rank).min().unwrap_or(Rank::REMAINDER);
+        let all = freed(chosen);
+        let lost_ms = chosen.iter().map(|victim| victim.age_ms).sum();
+        Self { rank: Reverse(rank), count: chosen.len(), surplus: share(all, rooms.total), lost_ms, agent }
+    }
+}

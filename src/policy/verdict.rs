@@ -1,0 +1,281 @@
+//! What is said of each app: one word, counts, and the reasons in words that users read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::allocate::{Seat, Short};
+use super::claim::Claim;
+use super::plan::{Plan, Reason, Verdict};
+use super::resources::Resources;
+use super::world::{AppView, Millis, TaskPhase};
+use crate::api::status::{DemandState, Phase};
+use crate::api::validated::Key;
+
+/// How many failed tries in a row make a crash loop.
+const LOOP: u32 = 2;
+/// How many reasons make up the text.
+const MOST_REASONS: usize = 3;
+
+/// The pool as a whole, as verdicts speak of it.
+pub(super) struct Overview {
+    pub now: Millis,
+    pub limits: Resources,
+    /// Replicas that stay or start, by priority.
+    held: BTreeMap<i32, i64>,
+}
+
+impl Overview {
+    pub fn of(seats: &[Seat], limits: Resources, now: Millis) -> Self {
+        let mut held = BTreeMap::new();
+        for seat in seats {
+            *held.entry(seat.claim.app.priority).or_default() += seat.count();
+        }
+        held.retain(|_, count| *count > 0);
+        Self { now, limits, held }
+    }
+
+    /// Who holds the pool that this app finds full: the more important apps, or where there are none, its equals.
+    fn pool_full(&self, priority: i32, wanted: i64, granted: i64) -> Reason {
+        let above: Vec<_> = self.held.range(..priority).collect();
+        let priorities = above.first().zip(above.last()).map_or((priority, priority), |(first, last)| (*first.0, *last.0));
+        let held_above = self.held.range(priorities.0..=priorities.1).map(|(_, count)| count).sum();
+        Reason::PoolFull { wanted, granted, priorities, held_above, all: self.held.values().sum() }
+    }
+}
+
+/// The verdict on an app with a spec. `giving_way` names, for each of its tasks that ends for another app, that app.
+pub(super) fn verdict<'k>(seat: &Seat, pool: &Overview, giving_way: impl Iterator<Item = &'k Key>) -> Verdict {
+    let Claim { tally, app, .. } = seat.claim;
+    let spare = if app.remainder.is_some() { seat.count() } else { 0 };
+    let wanted = seat.claim.want.max(spare.min(app.max));
+    let mut gives: BTreeMap<&Key, i64> = BTreeMap::new();
+    giving_way.for_each(|winner| *gives.entry(winner).or_default() += 1);
+    let mut verdict = Verdict {
+        wanted,
+        granted: seat.count().min(wanted),
+        running: tally.running,
+        ready: tally.ready,
+        starting: tally.starting,
+        stopping: tally.stopping,
+        phase: Phase::Converged,
+        demand: seat.claim.asked.states.clone(),
+        reasons: Vec::new(),
+    };
+    verdict.phase = phase(seat, &verdict, !gives.is_empty());
+    verdict.reasons = reasons(seat, pool, &verdict, &gives);
+    verdict
+}
+
+/// The verdict on an app whose spec is gone.
+pub(super) fn deleted(view: &AppView) -> Verdict {
+    let count = |phase: TaskPhase| i64::try_from(view.tasks.iter().filter(|task| task.phase == phase).count()).unwrap_or(i64::MAX);
+    Verdict {
+        wanted: 0,
+        granted: 0,
+        running: count(TaskPhase::Running),
+        ready: 0,
+        starting: count(TaskPhase::Starting),
+        stopping: count(TaskPhase::Stopping),
+        phase: Phase::Shrinking,
+        demand: Vec::new(),
+        reasons: vec![Reason::Deleted],
+    }
+}
+
+/// The one word. What a person has to look at comes first: a frozen app, one that cannot run, one that is blind; then who loses
+/// room, then who lacks it; then what is on its way.
+fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
+    let claim = seat.claim;
+    let looping = claim.crash.as_ref().is_some_and(|crash| crash.failures >= LOOP);
+    let short = verdict.granted < verdict.wanted;
+    if claim.app.suspended {
+        Phase::Suspended
+    } else if looping && verdict.running < verdict.wanted {
+        Phase::Failed
+    } else if verdict.demand.iter().any(|state| *state != DemandState::Fresh) {
+        Phase::Stale
+    } else if gives_way {
+        Phase::GivingWay
+    } else if short {
+        Phase::CapacityLimited
+    } else if seat.starts + seat.waits > 0 || verdict.starting > 0 {
+        Phase::Growing
+    } else if verdict.stopping > 0 || seat.kept < claim.tally.live() {
+        Phase::Shrinking
+    } else {
+        Phase::Converged
+    }
+}
+
+/// The reasons, most important first.
+fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Key, i64>) -> Vec<Reason> {
+    let Claim { app, tally, crash, asked, .. } = seat.claim;
+    let mut reasons = Vec::with_capacity(4);
+    if app.suspended {
+        reasons.push(Reason::Suspended { at: tally.live() });
+    }
+    if app.observed_only {
+        reasons.push(Reason::ObserveOnly);
+    }
+    if let Some(crash) = crash {
+        let retry_in_ms = crash.retry_at().saturating_sub(pool.now);
+        let (failures, last) = (crash.failures, crash.message.clone());
+        reasons.push(Reason::Crashing { failures, version: app.version, last, retry_in_ms });
+    }
+    let (blind, asked): (Vec<_>, Vec<_>) =
+        asked.reasons.iter().cloned().partition(|reason| matches!(reason, Reason::NoData { .. } | Reason::Fallback { .. }));
+    reasons.extend(blind);
+    if verdict.granted < verdict.wanted {
+        reasons.extend(shortage(seat, pool, verdict));
+    }
+    reasons.extend(gives.iter().map(|(to, replicas)| Reason::GivesWay { to: (*to).clone(), replicas: *replicas }));
+    if seat.waits > 0 {
+        reasons.push(Reason::WaitsForRoom { replicas: seat.waits });
+    }
+    if tally.old > 0 {
+        reasons.push(Reason::RollingOut { old: tally.old, new: tally.live() - tally.old });
+    }
+    if tally.unreachable > 0 {
+        reasons.push(Reason::Unreachable { replicas: tally.unreachable });
+    }
+    reasons.extend(asked);
+    if app.remainder.is_some() {
+        reasons.push(Reason::Remainder { spare: (seat.count() - seat.claim.want).max(0) });
+    }
+    reasons
+}
+
+fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict) -> Vec<Reason> {
+    let app = seat.claim.app;
+    let Verdict { wanted, granted, .. } = *verdict;
+    match &seat.short {
+        None | Some(Short::Headroom) => Vec::new(),
+        Some(Short::Hopeless(reason)) => vec![reason.clone()],
+        Some(Short::Limits) => vec![Reason::AtLimits { limits: pool.limits }],
+        Some(Short::Room) => {
+            let floor = (granted < seat.claim.floor()).then_some(Reason::MinimumWaits { min: app.min, granted });
+            [pool.pool_full(app.priority, wanted, granted)].into_iter().chain(floor).collect()
+        }
+    }
+}
+
+impl Verdict {
+    /// The most important reasons in words.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let words: Vec<String> = self.reasons.iter().take(MOST_REASONS).map(ToString::to_string).collect();
+        words.join("; ")
+    }
+}
+
+impl Plan {
+    /// Whether anything is to be done about tasks.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.starts.is_empty() && self.stops.is_empty()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = |up: bool| if up { "growth" } else { "shrinking" };
+        match self {
+            Self::Metric { name, value, target, replicas } => {
+                write!(f, "{name} {} / {} = {}", Amount(*value), Amount(*target), Count(*replicas, "replica"))
+            }
+            Self::FixedReplicas(n) => write!(f, "{} as set", Count(*n, "replica")),
+            Self::Remainder { spare } => write!(f, "{} in spare room", Count(*spare, "replica")),
+            Self::AtMinimum(min) => write!(f, "at its minimum of {min}"),
+            Self::AtMaximum { max, asked } => write!(f, "{asked} asked for, held at its maximum of {max}"),
+            Self::WithinTolerance { name } => write!(f, "{name} is within tolerance of its target"),
+            Self::Stabilized { asked, window_ms, up } => {
+                write!(f, "{asked} asked for, {} held by a stabilization window of {}", way(*up), Time(*window_ms))
+            }
+            Self::RateLimited { asked, up } => write!(f, "{asked} asked for, {} limited by its policies", way(*up)),
+            Self::Disabled { asked, up } => write!(f, "{asked} asked for, {} is disabled", way(*up)),
+            Self::NoData { name, state, why, holding } => {
+                let state = if *state == DemandState::Failed { "failed" } else { "is stale" };
+                write!(f, "metric {name} {state} ({why}): holding {holding}")
+            }
+            Self::Fallback { name, replicas } => write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica")),
+            Self::PoolFull { wanted, granted, priorities: (first, last), held_above, all } => {
+                write!(f, "{wanted} wanted, {granted} granted: pool full, ")?;
+                match first == last {
+                    true => write!(f, "priority {first} apps hold {held_above} of {}", Count(*all, "task")),
+                    false => write!(f, "priority {first} to {last} apps hold {held_above} of {}", Count(*all, "task")),
+                }
+            }
+            Self::MinimumWaits { min, granted } => {
+                write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
+            }
+            Self::AtLimits { limits } => write!(f, "the pool's limits are reached ({})", Limits(*limits)),
+            Self::NoAgentMatches => f.write_str("no agent meets the conditions of its placement"),
+            Self::NoAgentLargeEnough { size } => write!(f, "no agent is large enough for {size}"),
+            Self::NoAgents => f.write_str("no agents are known yet"),
+            Self::GivesWay { to, replicas } => write!(f, "gives way to {} with {}", to.name(), Count(*replicas, "replica")),
+            Self::WaitsForRoom { replicas: 1 } => f.write_str("1 replica waits for room"),
+            Self::WaitsForRoom { replicas } => write!(f, "{replicas} replicas wait for room"),
+            Self::Crashing { failures, version, last, retry_in_ms } => {
+                write!(f, "template {version} failed {} ({last}), ", Count(*failures, "time"))?;
+                if *retry_in_ms == 0 { f.write_str("trying again now") } else { write!(f, "next try in {}", Time(*retry_in_ms)) }
+            }
+            Self::RollingOut { old, new } => write!(f, "rolling out: {new} new, {old} old"),
+            Self::Unreachable { replicas } => write!(f, "{} unreachable", Count(*replicas, "replica")),
+            Self::Suspended { at } => write!(f, "suspended at {}", Count(*at, "replica")),
+            Self::ObserveOnly => f.write_str("observed only, nothing is done"),
+            Self::Deleted => f.write_str("deleted, its tasks end"),
+        }
+    }
+}
+
+/// A count with its noun.
+struct Count<N>(N, &'static str);
+
+impl<N: fmt::Display + PartialEq + From<u8>> fmt::Display for Count<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == N::from(1) { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.0, self.1)
+    }
+}
+
+/// A value with at most three decimals.
+struct Amount(f64);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:.3}", self.0);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+/// Milliseconds in a fitting unit.
+struct Time(u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms < 1000 => write!(f, "{ms} ms"),
+            ms if ms < 10_000 && ms % 1000 != 0 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+            ms => write!(f, "{} s", ms / 1000),
+        }
+    }
+}
+
+/// Limits, without those that are none.
+struct Limits(Resources);
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Resources { cpu, memory, disk, gpu, .. } = self.0;
+        let none = Resources::UNLIMITED.cpu;
+        let named = [("cpu", cpu, 1000, ""), ("memory", memory, 1000, "Mi"), ("disk", disk, 1000, "Mi"), ("gpu", gpu, 1, "")];
+        let mut separator = "";
+        for (name, amount, unit, suffix) in named.into_iter().filter(|(_, amount, ..)| *amount < none) {
+            #[allow(clippy::cast_precision_loss)]
+            let amount = Amount(amount as f64 / f64::from(unit));
+            write!(f, "{separator}{name} {amount}{suffix}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}

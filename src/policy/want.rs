@@ -1,0 +1,157 @@
+//! Demand to replicas, as the Horizontal Pod Autoscaler computes it (k8s.io/kubernetes/pkg/controller/podautoscaler,
+//! `replica_calculator.go`). Unknown is not zero: data that is missing never scales down.
+
+use super::plan::Reason;
+use super::world::{Millis, Reading};
+use crate::api::status::DemandState;
+use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
+
+/// HPA's `--horizontal-pod-autoscaler-tolerance`.
+const VALUE_TOLERANCE: f64 = 0.1;
+
+/// What an app's demand asks for, before damping.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    /// Within minReplicas and maxReplicas.
+    pub replicas: i64,
+    /// One for each metric.
+    pub states: Vec<DemandState>,
+    pub reasons: Vec<Reason>,
+    /// When a value goes stale.
+    pub wake_at: Option<Millis>,
+}
+
+/// Where an app stands as its demand is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// What was wanted last; at first sight, what runs. HPA's `spec.replicas`.
+    pub current: i64,
+    /// Replicas that can serve.
+    pub ready: i64,
+    /// Since when its metrics could have had a value.
+    pub since: Millis,
+}
+
+/// What one metric says.
+struct Said {
+    state: DemandState,
+    replicas: Option<i64>,
+    /// Nothing may be given up on the strength of this.
+    holds: bool,
+    reason: Reason,
+    wake_at: Option<Millis>,
+}
+
+/// The replicas that an app asks for: the largest that any of its metrics asks for.
+pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
+    if app.demand.is_empty() {
+        return fixed(app);
+    }
+    let nothing = Reading::default();
+    let said: Vec<Said> = (app.demand.iter().enumerate())
+        .map(|(i, metric)| judge(app, metric, readings.get(i).unwrap_or(&nothing), standing, now))
+        .collect();
+    let most = said.iter().filter_map(|said| said.replicas).max();
+    let holds = said.iter().any(|said| said.holds);
+    let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(standing.current) };
+    let replicas = asked.clamp(app.min, app.max);
+    let mut reasons: Vec<Reason> = bound(app, asked).into_iter().collect();
+    let wins = |said: &Said| said.replicas.is_some() && said.replicas == most;
+    let winner = said.iter().position(wins);
+    for (i, said) in said.iter().enumerate() {
+        if said.state != DemandState::Fresh || Some(i) == winner {
+            reasons.push(said.reason.clone());
+        }
+    }
+    let states = said.iter().map(|said| said.state).collect();
+    Asked { replicas, states, reasons, wake_at: said.iter().filter_map(|said| said.wake_at).min() }
+}
+
+/// Without metrics: a fixed count, or only the minimum where the app lives on spare room.
+fn fixed(app: &App) -> Asked {
+    let (count, reason) = match app.remainder {
+        Some(_) => (app.min, None),
+        None => (app.replicas, Some(Reason::FixedReplicas(app.replicas))),
+    };
+    let reasons = bound(app, count).into_iter().chain(reason).collect();
+    Asked { replicas: count.clamp(app.min, app.max), states: Vec::new(), reasons, wake_at: None }
+}
+
+fn bound(app: &App, asked: i64) -> Option<Reason> {
+    if asked > app.max {
+        Some(Reason::AtMaximum { max: app.max, asked })
+    } else if asked < app.min {
+        Some(Reason::AtMinimum(app.min))
+    } else {
+        None
+    }
+}
+
+fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now: Millis) -> Said {
+    let usable = reading.value.filter(|(value, _)| value.is_finite() && *value >= 0.0);
+    let at = reading.value.map_or(standing.since, |(_, at)| at);
+    let age = now.saturating_sub(at);
+    let old = age > metric.stale_after_ms;
+    let state = match (reading.value, usable) {
+        _ if reading.failure.is_some() => DemandState::Failed,
+        (Some(_), None) => DemandState::Failed,
+        (None, _) => DemandState::Stale,
+        _ if old => DemandState::Stale,
+        _ => DemandState::Fresh,
+    };
+    let wake_at = (!old).then(|| at.checked_add(metric.stale_after_ms)?.checked_add(1)).flatten();
+    let name = metric.name.clone();
+    if old && let FallbackTo::Replicas(replicas) = app.fallback {
+        let reason = Reason::Fallback { name, replicas };
+        return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
+    }
+    let computed = usable.filter(|_| !old).map(|(value, _)| replicas_for(app, metric, value, standing));
+    let replicas = computed.as_ref().map(|(replicas, _)| *replicas);
+    let reason = match (state, computed) {
+        (DemandState::Fresh, Some((_, reason))) => reason,
+        _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
+    };
+    Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+}
+
+fn why(reading: &Reading, age_ms: u64) -> String {
+    match (&reading.failure, reading.value) {
+        (Some(failure), _) => failure.to_string(),
+        (None, Some((value, _))) if !value.is_finite() || value < 0.0 => format!("{value} is no amount"),
+        (None, Some(_)) => format!("no value for {} s", age_ms / 1000),
+        (None, None) => "no value yet".to_owned(),
+    }
+}
+
+/// HPA's formulas: `GetObjectPerPodMetricReplicas` for `AverageValue`, `GetObjectMetricReplicas` for `Value`.
+fn replicas_for(app: &App, metric: &Metric, value: f64, standing: Standing) -> (i64, Reason) {
+    let Standing { current, ready, .. } = standing;
+    let name = metric.name.clone();
+    let (target, ratio, preset) = match metric.target {
+        TargetValue::Average(target) => (target, value / (target * float(current)), 0.0),
+        TargetValue::Value(target) => (target, value / target, VALUE_TOLERANCE),
+    };
+    let tolerance = if ratio > 1.0 { app.up.tolerance } else { app.down.tolerance }.unwrap_or(preset);
+    if current > 0 && tolerance > 0.0 && (1.0 - ratio).abs() <= tolerance {
+        return (current, Reason::WithinTolerance { name });
+    }
+    let replicas = match metric.target {
+        TargetValue::Average(_) => round_up(value / target),
+        TargetValue::Value(_) if current == 0 => round_up(ratio),
+        // Replicas that are still starting must not turn growth into the opposite.
+        TargetValue::Value(_) if ratio >= 1.0 => round_up(ratio * float(ready.min(current))).max(current),
+        TargetValue::Value(_) => round_up(ratio * float(ready.clamp(1, current))).min(current),
+    };
+    (replicas, Reason::Metric { name, value, target, replicas })
+}
+
+/// Rounds up what is more than a rounding error above a whole number: 1.1 / 0.1 is 11 replicas, not 12.
+#[allow(clippy::cast_possible_truncation)]
+fn round_up(x: f64) -> i64 {
+    (x - x.abs().max(1.0) * 1e-9).ceil().min(1e15) as i64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn float(n: i64) -> f64 {
+    n as f64
+}

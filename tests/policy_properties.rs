@@ -1,0 +1,260 @@
+//! What holds for every cluster and every course of events: random apps, demand, agents, failures and delays, and after them a quiet
+//! time in which the pool has to reach its best state and stay there.
+#![allow(clippy::unwrap_used)]
+
+#[path = "scenarios/sim.rs"]
+mod sim;
+
+use microscaler::api::template::{Operator, Requirement};
+use microscaler::api::validated::{App, FallbackTo, Spread, TargetValue, Version};
+use microscaler::backend::End;
+use microscaler::policy::resources::Resources;
+use microscaler::policy::world::{AgentIx, Reading, TaskPhase};
+use proptest::prelude::*;
+use sim::{Habits, Sim, app, key, metric};
+
+const STALE_AFTER_MS: u64 = 60_000;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Demand(usize, u8),
+    Fail(usize),
+    Template(usize),
+    Suspend(usize, bool),
+    Unreachable(u32),
+    Back(u32),
+    Lose(u32),
+    Crash(usize),
+    Delete(usize),
+    Limits(u8),
+    Pass(u16),
+}
+
+#[derive(Clone, Debug)]
+struct Cluster {
+    agents: Vec<(u8, u8, bool)>,
+    apps: Vec<App>,
+    headroom: u8,
+    seed: u64,
+    events: Vec<Event>,
+}
+
+prop_compose! {
+    fn an_app()(
+        priority in 1..4_i32,
+        cpu in prop_oneof![Just(500_i64), Just(1000), Just(1000), Just(2000), Just(3000)],
+        memory in prop_oneof![Just(64_i64), Just(64), Just(256)],
+        min in 0..4_i64,
+        more in prop_oneof![Just(20_i64), 0..10_i64],
+        kind in 0..5,
+        weight in 1..4_i64,
+        spread in any::<bool>(),
+        only_x in 0..5,
+        fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
+        surge in 1..3_i64,
+    ) -> App {
+        let mut app = app("x");
+        app.priority = priority;
+        app.size = Resources::new(cpu, memory);
+        (app.min, app.max) = (min, min + more);
+        if kind < 4 {
+            app.demand = vec![metric("load", TargetValue::Average(1.0), STALE_AFTER_MS)];
+        }
+        if kind >= 3 {
+            app.remainder = Some(weight);
+        }
+        if spread {
+            app.spread = Spread::Over("rack".to_owned());
+        }
+        if only_x == 0 {
+            let (attribute, values) = ("rack".to_owned(), Some(vec!["x".to_owned()]));
+            app.requirements = vec![Requirement { attribute, operator: Operator::In, values }];
+        }
+        app.fallback = fallback;
+        app.max_surge = surge;
+        app
+    }
+}
+
+fn an_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (0..5_usize, 0..14_u8).prop_map(|(app, n)| Event::Demand(app, n)),
+        6 => (1..3000_u16).prop_map(Event::Pass),
+        1 => (0..5_usize).prop_map(Event::Fail),
+        1 => (0..5_usize).prop_map(Event::Template),
+        1 => (0..5_usize, any::<bool>()).prop_map(|(app, on)| Event::Suspend(app, on)),
+        1 => (0..4_u32).prop_map(Event::Unreachable),
+        1 => (0..4_u32).prop_map(Event::Back),
+        1 => (0..4_u32).prop_map(Event::Lose),
+        1 => (0..5_usize).prop_map(Event::Crash),
+        1 => (0..5_usize).prop_map(Event::Delete),
+        1 => (4..30_u8).prop_map(Event::Limits),
+    ]
+}
+
+prop_compose! {
+    fn a_cluster()(
+        agents in prop::collection::vec((1..8_u8, 1..8_u8, any::<bool>()), 1..5),
+        apps in prop::collection::vec(an_app(), 1..6),
+        headroom in prop_oneof![2 => Just(0_u8), 1 => 1..4_u8],
+        seed in any::<u64>(),
+        events in prop::collection::vec(an_event(), 0..40),
+    ) -> Cluster {
+        let mut apps = apps;
+        for (i, app) in apps.iter_mut().enumerate() {
+            app.key = key(&format!("app{i}"));
+        }
+        Cluster { agents, apps, headroom, seed, events }
+    }
+}
+
+fn build(cluster: &Cluster) -> Sim {
+    let mut sim = Sim::new(Habits { start_ms: 80, stop_ms: 120, offer_ms: 40, jitter: Some(cluster.seed) });
+    for (cpu, memory, x) in &cluster.agents {
+        let room = Resources::new(i64::from(*cpu) * 1000, i64::from(*memory) * 128);
+        sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
+    }
+    sim.world.headroom = Resources::new(i64::from(cluster.headroom) * 1000, 0);
+    cluster.apps.iter().for_each(|app| sim.set_app(app.clone()));
+    sim
+}
+
+fn happen(sim: &mut Sim, event: &Event, apps: usize, agents: usize) {
+    let name = |n: usize| format!("app{}", n % apps);
+    let spec = |sim: &Sim, n: usize| sim.world.apps.get(&key(&name(n))).and_then(|view| view.spec.clone());
+    let agent = |n: u32| AgentIx(n % u32::try_from(agents).unwrap());
+    match *event {
+        Event::Demand(n, value) if spec(sim, n).is_some() => sim.push(&name(n), f64::from(value)),
+        Event::Fail(n) if spec(sim, n).is_some() => {
+            sim.view(&name(n)).readings.iter_mut().for_each(|reading| reading.failure = Some("refused".into()));
+        }
+        Event::Template(n) if spec(sim, n).is_some() => sim.change(&name(n), |app| app.version = Version(app.version.0 + 1)),
+        Event::Suspend(n, on) if spec(sim, n).is_some() => sim.change(&name(n), |app| app.suspended = on),
+        Event::Delete(n) if spec(sim, n).is_some() => sim.view(&name(n)).spec = None,
+        Event::Crash(n) => {
+            let found = sim.world.apps.get(&key(&name(n)));
+            let at = found.and_then(|view| view.tasks.iter().position(|task| task.phase == TaskPhase::Running));
+            at.into_iter().for_each(|at| sim.end(&key(&name(n)), at, End::Failed));
+        }
+        Event::Unreachable(n) if sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), false),
+        Event::Back(n) if !sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), true),
+        Event::Lose(n) => sim.lose(agent(n)),
+        Event::Limits(n) => sim.world.limits.cpu = i64::from(n) * 1000,
+        Event::Pass(ms) => {
+            let end = sim.now + u64::from(ms);
+            while sim.next().is_some_and(|at| at < end) {
+                sim.advance(sim.next().unwrap());
+                sim.decide();
+            }
+            sim.advance(end);
+        }
+        _ => {}
+    }
+    sim.decide();
+}
+
+/// Keeps every value fresh, as a living source does.
+fn refresh(sim: &mut Sim) {
+    let now = sim.now;
+    for reading in sim.world.apps.values_mut().flat_map(|view| &mut view.readings) {
+        let value = reading.value.map_or(0.0, |(value, _)| value);
+        *reading = Reading { value: Some((value, now)), failure: None };
+    }
+}
+
+/// At rest, no app lacks a replica for which less important ones above their floors hold enough room on one agent.
+fn nobody_starves(sim: &Sim) {
+    let views: Vec<_> = sim.world.apps.values().filter_map(|view| Some((view, view.spec.clone()?))).collect();
+    for (view, app) in &views {
+        let wanted = sim.last.verdicts[&app.key].wanted;
+        if app.suspended || sim::live(view) >= wanted || sim.world.limits != Resources::UNLIMITED {
+            continue;
+        }
+        for (ix, agent) in sim.world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
+            let allowed = app.requirements.is_empty() || agent.attributes.get("rack").is_some_and(|rack| rack == "x");
+            let mut room = agent.held + agent.expected;
+            for (other, spec) in &views {
+                let floor = spec.min;
+                let above = usize::try_from((sim::live(other) - floor).max(0)).unwrap();
+                let lower = (spec.priority > app.priority || (spec.remainder.is_some() && spec.demand.is_empty())) && !spec.suspended;
+                let here = other.tasks.iter().filter(|task| task.agent.0 as usize == ix && lower);
+                room = here.take(above).fold(room, |room, task| room + task.resources);
+            }
+            assert!(!allowed || !app.size.fits(room), "{} has {} of {wanted}, agent {ix} could give {room}", app.key, sim::live(view));
+        }
+    }
+}
+
+fn run(cluster: &Cluster) {
+    let mut sim = build(cluster);
+    sim.decide();
+    for event in &cluster.events {
+        happen(&mut sim, event, cluster.apps.len(), cluster.agents.len());
+        let used = |ix: usize| -> Resources {
+            let tasks = sim.world.apps.values().flat_map(|view| &view.tasks);
+            tasks.filter(|task| task.agent.0 as usize == ix && task.phase != TaskPhase::Unreachable).map(|task| task.resources).sum()
+        };
+        for (ix, capacity) in sim.capacity.iter().enumerate() {
+            assert!(used(ix).fits(*capacity), "agent {ix} is within its capacity");
+        }
+    }
+    // Quiet: values stay fresh and the same, crash loops get the time to end.
+    for app in &cluster.apps {
+        if let Some(view) = sim.world.apps.get_mut(&app.key)
+            && let Some(spec) = &view.spec
+        {
+            let steady = App { suspended: false, ..(**spec).clone() };
+            view.spec = Some(std::sync::Arc::new(steady));
+        }
+    }
+    let mut rounds = 0;
+    let mut since_change = 0;
+    while since_change < 50 {
+        rounds += 1;
+        assert!(rounds < 2000, "it comes to rest: {:#?}", sim.last);
+        refresh(&mut sim);
+        let plan = sim.decide();
+        since_change = if plan.is_idle() { since_change + 1 } else { 0 };
+        let next = sim.next().unwrap_or(sim.now + 1000);
+        sim.advance(next.clamp(sim.now + 1, sim.now + 5000));
+    }
+    assert!(sim.last.waits.is_empty(), "at rest nothing waits: {:#?}", sim.last);
+    nobody_starves(&sim);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_course_of_events_keeps_the_rules_and_comes_to_rest(cluster in a_cluster()) {
+        run(&cluster);
+    }
+
+    #[test]
+    fn stale_demand_never_scales_down(
+        first in 1..30_u8,
+        later in prop::collection::vec((0..30_u8, any::<bool>(), 1..40_000_u64), 1..20),
+    ) {
+        let mut sim = Sim::new(Habits { start_ms: 1, stop_ms: 1, offer_ms: 1, jitter: None });
+        sim.add_agent(Resources::new(100_000, 100_000), &[]);
+        let mut spec = app("a");
+        spec.demand = vec![metric("one", TargetValue::Average(1.0), 20_000), metric("two", TargetValue::Average(1.0), 20_000)];
+        sim.set_app(spec);
+        sim.push("a", f64::from(first));
+        sim.decide();
+        for (value, fails, ms) in later {
+            let now = sim.now;
+            let reading = &mut sim.view("a").readings[0];
+            *reading = Reading { value: Some((f64::from(value), now)), failure: None };
+            // The other one fails or is left to go stale.
+            sim.view("a").readings[1].failure = fails.then(|| "timed out".into());
+            let other = sim.view("a").readings[1].clone();
+            let fresh = other.failure.is_none() && other.value.is_some_and(|(_, at)| now - at <= 20_000);
+            let before = sim.last.verdicts[&key("a")].wanted;
+            let after = sim.decide().verdicts[&key("a")].wanted;
+            prop_assert!(fresh || after >= before, "{before} to {after}");
+            let to = sim.now + ms;
+            sim.advance(to);
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! A cluster in simulated time: it carries out plans, lets tasks start, end and crash, and holds every plan to the rules.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use microscaler::api::app::SelectPolicy;
+use microscaler::api::demand::{Push, Source};
+use microscaler::api::quantity::Quantity;
+use microscaler::api::template::{ResourceList, Template};
+use microscaler::api::validated::{App, Damping, FallbackTo, Key, Metric, Spread, TargetValue, Version};
+use microscaler::backend::{End, Ending};
+use microscaler::policy::plan::{Plan, StopReason};
+use microscaler::policy::resources::Resources;
+use microscaler::policy::world::{Agent, AgentIx, AppView, Millis, Reading, Task, TaskPhase, World};
+use microscaler::policy::{Memory, decide};
+
+pub fn key(name: &str) -> Key {
+    Key::new("default", name)
+}
+
+/// An app with one replica of one core and 64 MiB at priority 100, and nothing else.
+pub fn app(name: &str) -> App {
+    let damping =
+        |window_ms| Damping { window_ms, limits: Vec::new(), select: SelectPolicy::Max, tolerance: None };
+    let amount = |text: &str| Quantity(text.to_owned());
+    App {
+        key: key(name),
+        generation: 1,
+        pool: key("default"),
+        priority: 100,
+        replicas: 1,
+        min: 0,
+        max: i64::MAX,
+        demand: Vec::new(),
+        remainder: None,
+        fallback: FallbackTo::Hold,
+        up: damping(0),
+        down: damping(2000),
+        suspended: false,
+        observed_only: false,
+        max_surge: 1,
+        replace_unreachable_after_ms: 0,
+        size: Resources::new(1000, 64),
+        version: Version(1),
+        template: Template {
+            resources: ResourceList { cpu: amount("1"), memory: amount("64Mi"), disk: None, gpu: None },
+            command: None,
+            shell: Some("true".to_owned()),
+            env: Vec::new(),
+            ports: Vec::new(),
+            grace_period_milliseconds: 0,
+        },
+        spread: Spread::Pack,
+        requirements: Vec::new(),
+    }
+}
+
+/// A pushed metric with this target.
+pub fn metric(name: &str, target: TargetValue, stale_after_ms: u64) -> Metric {
+    Metric { name: name.into(), source: Source::Push(Push {}), target, stale_after_ms }
+}
+
+/// How the cluster behaves.
+#[derive(Clone, Debug)]
+pub struct Habits {
+    /// From launch to running.
+    pub start_ms: u64,
+    /// From the request to end to the end.
+    pub stop_ms: u64,
+    /// From when room is free, or was given back, until it is in our hands again.
+    pub offer_ms: u64,
+    /// These delays vary by up to so many times, by this seed.
+    pub jitter: Option<u64>,
+}
+
+pub struct Sim {
+    pub world: World,
+    pub memory: Memory,
+    pub now: Millis,
+    pub habits: Habits,
+    pub capacity: Vec<Resources>,
+    /// Versions whose tasks fail as soon as they start.
+    pub broken: Vec<(Key, Version)>,
+    pub last: Plan,
+    due: BTreeMap<Arc<str>, Millis>,
+    offers_due: BTreeMap<AgentIx, Millis>,
+    serial: u64,
+}
+
+impl Sim {
+    pub fn new(habits: Habits) -> Self {
+        let world = World { limits: Resources::UNLIMITED, end_orphans: true, ..World::default() };
+        Self {
+            world,
+            memory: Memory::default(),
+            now: 1,
+            habits,
+            capacity: Vec::new(),
+            broken: Vec::new(),
+            last: Plan::default(),
+            due: BTreeMap::new(),
+            offers_due: BTreeMap::new(),
+            serial: 0,
+        }
+    }
+
+    pub fn add_agent(&mut self, room: Resources, attributes: &[(&str, &str)]) -> AgentIx {
+        let ix = AgentIx(u32::try_from(self.world.agents.len()).unwrap());
+        let name: Arc<str> = format!("a{}", ix.0 + 1).into();
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let agent =
+            Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
+        self.world.agents.push(agent);
+        self.capacity.push(room);
+        ix
+    }
+
+    pub fn set_app(&mut self, app: App) {
+        let view = self.world.apps.entry(app.key.clone()).or_default();
+        view.readings.resize(app.demand.len(), Reading::default());
+        view.spec = Some(Arc::new(app));
+    }
+
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut App)) {
+        let mut app = (**self.world.apps[&key(name)].spec.as_ref().unwrap()).clone();
+        app.generation += 1;
+        change(&mut app);
+        self.set_app(app);
+    }
+
+    pub fn view(&mut self, name: &str) -> &mut AppView {
+        self.world.apps.get_mut(&key(name)).unwrap()
+    }
+
+    pub fn push(&mut self, name: &str, value: f64) {
+        let now = self.now;
+        for reading in &mut self.view(name).readings {
+            *reading = Reading { value: Some((value, now)), failure: None };
+        }
+    }
+
+    /// Agent and tasks can no longer be reached, or can again.
+    pub fn set_reachable(&mut self, agent: AgentIx, reachable: bool) {
+        let now = self.now;
+        let ix = agent.0 as usize;
+        let mut used = Resources::ZERO;
+        for task in self.world.apps.values_mut().flat_map(|view| &mut view.tasks).filter(|task| task.agent == agent) {
+            task.phase = if reachable { TaskPhase::Running } else { TaskPhase::Unreachable };
+            task.since = now;
+            self.due.remove(&task.id);
+            used += task.resources;
+        }
+        let view = &mut self.world.agents[ix];
+        view.present = reachable;
+        view.expected = Resources::ZERO;
+        view.held = if reachable { self.capacity[ix] - used } else { Resources::ZERO };
+    }
+
+    /// The agent and all its tasks are gone for good.
+    pub fn lose(&mut self, agent: AgentIx) {
+        let ix = agent.0 as usize;
+        self.world.agents[ix] = Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
+        for view in self.world.apps.values_mut() {
+            view.tasks.retain(|task| task.agent != agent);
+        }
+    }
+
+    /// Decides, checks the plan and carries it out.
+    pub fn decide(&mut self) -> Plan {
+        let (plan, memory) = decide(&self.world, self.memory.clone(), self.now);
+        let (again, memory_again) = decide(&self.world, self.memory.clone(), self.now);
+        assert_eq!(format!("{plan:?}{memory:?}"), format!("{again:?}{memory_again:?}"), "the same inputs give the same bytes");
+        self.check(&plan);
+        self.memory = memory;
+        self.carry_out(&plan);
+        self.last = plan.clone();
+        plan
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        for stop in &plan.stops {
+            let due = self.now + self.vary(self.habits.stop_ms);
+            let now = self.now;
+            let view = self.world.apps.get_mut(&stop.app).unwrap();
+            let task = view.tasks.iter_mut().find(|task| task.id == stop.task).unwrap();
+            (task.phase, task.since) = (TaskPhase::Stopping, now);
+            self.due.insert(stop.task.clone(), due);
+        }
+        for start in &plan.starts {
+            let due = self.now + self.vary(self.habits.start_ms);
+            self.serial += 1;
+            let spec = self.world.apps[&start.app].spec.clone().unwrap();
+            let id: Arc<str> = format!("{}-{:05}", start.app.name(), self.serial).into();
+            self.due.insert(id.clone(), due);
+            self.world.agents[start.agent.0 as usize].held -= spec.size;
+            self.world.apps.get_mut(&start.app).unwrap().tasks.push(Task {
+                id,
+                agent: start.agent,
+                version: Some(spec.version),
+                phase: TaskPhase::Starting,
+                ready: false,
+                since: self.now,
+                born: self.now,
+                resources: spec.size,
+            });
+        }
+        for agent in &plan.release {
+            let view = &mut self.world.agents[agent.0 as usize];
+            view.expected += std::mem::take(&mut view.held);
+        }
+        if plan.recall || !plan.quiet {
+            for ix in 0..self.world.agents.len() {
+                let agent = AgentIx(u32::try_from(ix).unwrap());
+                if !self.world.agents[ix].expected.is_zero() && !self.offers_due.contains_key(&agent) {
+                    let due = self.now + self.vary(self.habits.offer_ms);
+                    self.offers_due.insert(agent, due);
+                }
+            }
+        }
+    }
+
+    /// When something happens by itself, or a decision is due.
+    pub fn next(&self) -> Option<Millis> {
+        let due = self.due.values().chain(self.offers_due.values()).copied();
+        due.chain(self.last.wake_at).min().map(|at| at.max(self.now + 1))
+    }
+
+    /// Lets the time pass until then, with what happens by then, but without a decision.
+    pub fn advance(&mut self, to: Millis) {
+        self.now = to;
+        let due: Vec<Arc<str>> = self.due.iter().filter(|(_, at)| **at <= to).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.due.remove(&id);
+            self.happen(&id);
+        }
+        let offers: Vec<AgentIx> = self.offers_due.iter().filter(|(_, at)| **at <= to).map(|(ix, _)| *ix).collect();
+        for ix in offers {
+            self.offers_due.remove(&ix);
+            let view = &mut self.world.agents[ix.0 as usize];
+            view.held += std::mem::take(&mut view.expected);
+        }
+    }
+
+    fn happen(&mut self, id: &Arc<str>) {
+        let found = self.world.apps.iter_mut().find_map(|(key, view)| {
+            let at = view.tasks.iter().position(|task| task.id == *id)?;
+            Some((key.clone(), view, at))
+        });
+        let Some((key, view, at)) = found else { return };
+        let version = view.tasks[at].version;
+        let broken = version.is_some_and(|version| self.broken.contains(&(key.clone(), version)));
+        match view.tasks[at].phase {
+            TaskPhase::Starting if broken => self.end(&key, at, End::Failed),
+            TaskPhase::Starting => {
+                let task = &mut view.tasks[at];
+                (task.phase, task.ready, task.since) = (TaskPhase::Running, true, self.now);
+            }
+            TaskPhase::Stopping => self.end(&key, at, End::Killed),
+            TaskPhase::Running | TaskPhase::Unreachable => {}
+        }
+    }
+
+    /// A task ends; its room comes free.
+    pub fn end(&mut self, app: &Key, at: usize, how: End) {
+        let task = self.world.apps.get_mut(app).unwrap().tasks.remove(at);
+        if let Some(agent) = self.world.agents.get_mut(task.agent.0 as usize).filter(|agent| agent.present) {
+            agent.expected += task.resources;
+        }
+        let ending = Ending {
+            app: app.clone(),
+            task: task.id,
+            agent: task.agent,
+            version: task.version,
+            how,
+            message: "exited with status 1".into(),
+            ran_ms: self.now - task.born,
+        };
+        self.memory.ended(&ending, self.now);
+    }
+
+    /// Decides and lets things happen until nothing does any more. The number of rounds, or `None` when it never ends.
+    pub fn settle(&mut self, rounds: usize, until: Millis) -> Option<usize> {
+        for round in 0..rounds {
+            let plan = self.decide();
+            match self.next().filter(|at| *at <= until) {
+                None if plan.is_idle() => return Some(round),
+                None => return None,
+                Some(at) => self.advance(at),
+            }
+        }
+        None
+    }
+
+    fn vary(&mut self, ms: u64) -> u64 {
+        let Some(seed) = &mut self.habits.jitter else { return ms };
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + ms * (*seed >> 33) % (3 * ms + 1)
+    }
+
+    pub fn live(&self, name: &str) -> i64 {
+        live(&self.world.apps[&key(name)])
+    }
+
+    /// The rules that every plan keeps.
+    fn check(&self, plan: &Plan) {
+        let spec = |key: &Key| self.world.apps[key].spec.clone().unwrap();
+        let task = |stop: &microscaler::policy::plan::Stop| {
+            self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap().clone()
+        };
+        // What starts has its room in hand; what waits will have it.
+        let mut held: Vec<Resources> = self.world.agents.iter().map(|agent| agent.held).collect();
+        for start in &plan.starts {
+            let room = &mut held[start.agent.0 as usize];
+            assert!(spec(&start.app).size.fits(*room), "{start:?} fits {room} of {}", self.now);
+            *room -= spec(&start.app).size;
+        }
+        let mut soon: Vec<Resources> = self.world.agents.iter().map(|agent| agent.held + agent.expected).collect();
+        for task in self.world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase == TaskPhase::Stopping) {
+            soon[task.agent.0 as usize] += task.resources;
+        }
+        plan.stops.iter().for_each(|stop| soon[task(stop).agent.0 as usize] += task(stop).resources);
+        plan.starts.iter().for_each(|start| soon[start.agent.0 as usize] -= spec(&start.app).size);
+        plan.waits.iter().for_each(|wait| soon[wait.agent.0 as usize] -= spec(&wait.app).size);
+        for (ix, room) in soon.iter().enumerate().filter(|(ix, _)| self.world.agents[*ix].present) {
+            assert!([room.cpu, room.memory].iter().all(|n| *n >= 0), "agent {ix} will have room for all: {room:?} {plan:#?}");
+        }
+        // Limits hold, counting what is on its way down.
+        let used: Resources = (self.world.apps.values().flat_map(|view| &view.tasks))
+            .filter(|task| task.phase != TaskPhase::Unreachable)
+            .map(|task| task.resources)
+            .sum();
+        if !plan.starts.is_empty() {
+            let with: Resources = used + plan.starts.iter().map(|start| spec(&start.app).size).sum();
+            assert!(with.fits(self.world.limits), "{with} within {}", self.world.limits);
+        }
+        // Agents that are absent, and apps that are not to be touched.
+        let absent = |agent: AgentIx| !self.world.agents[agent.0 as usize].present;
+        assert!(!plan.starts.iter().any(|start| absent(start.agent)) && !plan.waits.iter().any(|wait| absent(wait.agent)));
+        let frozen = |key: &Key| self.world.apps[key].spec.as_ref().is_some_and(|app| app.suspended || app.observed_only);
+        assert!(!plan.starts.iter().any(|start| frozen(&start.app)) && !plan.stops.iter().any(|stop| frozen(&stop.app)));
+        self.check_victims(plan, &soon);
+    }
+
+    fn check_victims(&self, plan: &Plan, soon: &[Resources]) {
+        let spec = |key: &Key| self.world.apps[key].spec.clone().unwrap();
+        for stop in &plan.stops {
+            let StopReason::GivesWayTo(winner) = &stop.why else { continue };
+            let (loser, winner) = (spec(&stop.app), spec(winner));
+            assert!(loser.priority > winner.priority || loser.remainder.is_some(), "{stop}: strictly less important");
+            let stops = plan.stops.iter().filter(|other| other.app == stop.app).count();
+            let left = live(&self.world.apps[&stop.app]) - i64::try_from(stops).unwrap();
+            let floor = loser.min.min(plan.verdicts[&stop.app].wanted);
+            assert!(left >= floor, "{stop}: {left} left of at least {floor}");
+            // Of the victims for a single replica, none is too many.
+            let task = self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
+            let here = |wait: &&microscaler::policy::plan::Wait| wait.agent == task.agent;
+            let stops_here = plan.stops.iter().all(|other| matches!(other.why, StopReason::GivesWayTo(_)));
+            if plan.waits.iter().filter(here).count() == 1 && stops_here && self.world.limits == Resources::UNLIMITED {
+                let without = soon[task.agent.0 as usize] - task.resources;
+                assert!(without.cpu < 0 || without.memory < 0, "{stop} is needed: {without:?} {plan:#?}");
+            }
+        }
+    }
+}
+
+pub fn live(view: &AppView) -> i64 {
+    let live = |task: &&Task| matches!(task.phase, TaskPhase::Starting | TaskPhase::Running);
+    i64::try_from(view.tasks.iter().filter(live).count()).unwrap()
+}
