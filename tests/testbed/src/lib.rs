@@ -1,1 +1,35 @@
+//! A real Apache Mesos on one machine, for Microscaler's tests, demo and benches.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use microscaler_testbed::{Agent, Cluster, Tasks};
+//! let cluster = Cluster::builder().agents(2).agent(Agent::default().resources("cpus:2;mem:512").attribute("rack", "r1")).start()?;
+//! println!("{} leads, {} tasks", cluster.master_url(), cluster.tasks()?.running().len());
+//! cluster.agent(0).kill();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Masters and agents are separate processes around Mesos' own library; each can be killed, halted and started again. Everything
+//! ends with the [`Cluster`], tasks and files included, also if the process that owns it is killed.
+//!
+//! With `MICROSCALER_TESTBED_KEEP` in the environment the files (logs, sandboxes) stay.
 
+#![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
+
+pub mod bare;
+mod builder;
+mod cluster;
+mod daemon;
+mod install;
+pub mod marked;
+mod ports;
+mod reaper;
+mod task;
+pub mod wire;
+
+pub use builder::{Agent, Builder};
+pub use cluster::{AgentHandle, Cluster};
+pub use daemon::Daemon;
+pub use install::install;
+pub use task::{Task, Tasks};

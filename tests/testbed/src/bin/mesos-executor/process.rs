@@ -1,0 +1,112 @@
+//! The task's process, in a session and process group of its own.
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, setsid, waitid};
+use serde_json::Value;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+pub struct Process {
+    child: Child,
+    group: Pid,
+}
+
+impl Process {
+    /// Starts what a `CommandInfo` says. `on_exit` is called in a thread of its own at the moment the process ends.
+    ///
+    /// # Errors
+    /// If the program cannot be executed.
+    pub fn start(command: &Value, on_exit: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let mut process = command_of(command);
+        // SAFETY: between fork and exec the closure makes one system call and touches no memory that another thread may hold.
+        unsafe { process.pre_exec(|| Ok(setsid().map(drop)?)) };
+        // spawn() returns after a successful exec, so the group exists from here on.
+        let child = process.stdin(Stdio::null()).spawn()?;
+        let group = Pid::from_child(&child);
+        std::thread::spawn(move || {
+            // Not reaped yet: until finish() the process id, and with it the group's, cannot be given to another.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
+            on_exit();
+        });
+        Ok(Self { child, group })
+    }
+
+    /// Signals all processes of the group.
+    pub fn signal(&self, signal: Signal) {
+        // An error says that the group is gone.
+        let _ = kill_process_group(self.group, signal);
+    }
+
+    /// Call after the exit: ends what is left of the group, as the agent ends a whole container with its first process.
+    pub fn finish(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.child.wait()
+    }
+}
+
+/// The program and environment of a `CommandInfo`; output goes where ours goes, to the sandbox.
+fn command_of(info: &Value) -> Command {
+    let value = info["value"].as_str().unwrap_or_default();
+    let mut command;
+    if info["shell"].as_bool().unwrap_or(true) {
+        command = Command::new("/bin/sh");
+        command.arg0("sh").arg("-c").arg(value);
+    } else {
+        command = Command::new(value);
+        let mut arguments = info["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if let Some(own_name) = arguments.next() {
+            command.arg0(own_name);
+        }
+        command.args(arguments);
+    }
+    let variables = info["environment"]["variables"].as_array().into_iter().flatten();
+    for variable in variables {
+        if let Some(name) = variable["name"].as_str() {
+            command.env(name, variable["value"].as_str().unwrap_or_default());
+        }
+    }
+    command
+}
+
+/// In the words of Mesos.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("Command exited with status {code}"),
+        (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),
+        (None, None) => format!("Command ended: {status}"),
+    }
+}
+
+/// As strsignal(3) names it.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        _ => return format!("Unknown signal {signal}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speaks_as_mesos_does() {
+        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "Command exited with status 3");
+        assert_eq!(describe(ExitStatus::from_raw(15)), "Command terminated with signal Terminated");
+    }
+}

@@ -1,0 +1,299 @@
+//! What a cluster is made of.
+
+use crate::Cluster;
+use crate::cluster;
+use crate::daemon::{Daemon, Recipe};
+use crate::install::{install, scripts};
+use crate::marked;
+use crate::reaper::Reaper;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+type Settings = BTreeMap<String, String>;
+
+/// Describes a [`Cluster`], and starts it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    masters: usize,
+    agents: Vec<Agent>,
+    master_flags: Settings,
+    agent_flags: Settings,
+    run_directory: Option<PathBuf>,
+    time_limit: Duration,
+}
+
+/// Describes one agent.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Agent {
+    resources: Option<String>,
+    attributes: Vec<(String, String)>,
+    flags: Settings,
+    copies: Option<usize>,
+}
+
+impl Agent {
+    /// Such as `cpus:8;mem:8192;disk:1000;ports:[31000-31999]` (mem and disk in MB).
+    pub fn resources(mut self, resources: impl Into<String>) -> Self {
+        self.resources = Some(resources.into());
+        self
+    }
+
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// A flag of `mesos-agent`, such as `("executor_shutdown_grace_period", "10secs")`.
+    pub fn flag(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.flags.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// That many whole agents in one process, for tests of scale: 500 start in 2 s and take 660 MB. `{i}` in resources and
+    /// attributes is the number of each, from 0.
+    pub fn copies(mut self, count: usize) -> Self {
+        self.copies = Some(count);
+        self
+    }
+}
+
+impl Default for Builder {
+    /// One master, and no agents yet.
+    fn default() -> Self {
+        let time_limit = Duration::from_secs(60);
+        Self {
+            masters: 1,
+            agents: Vec::new(),
+            master_flags: Settings::new(),
+            agent_flags: Settings::new(),
+            run_directory: None,
+            time_limit,
+        }
+    }
+}
+
+impl Builder {
+    /// With more than one, ZooKeeper is started as well.
+    pub fn masters(mut self, count: usize) -> Self {
+        self.masters = count;
+        self
+    }
+
+    /// Adds that many agents with 8 cpus, 8 GB memory, 1 GB disk, and 100 ports each, from 31000.
+    pub fn agents(mut self, count: usize) -> Self {
+        self.agents.extend((0..count).map(|_| Agent::default()));
+        self
+    }
+
+    /// Adds an agent.
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agents.push(agent);
+        self
+    }
+
+    /// A flag of `mesos-master`, such as `("allocation_interval", "100ms")`. What is not set has its stock value.
+    pub fn master_flag(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.master_flags.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A flag of all `mesos-agent`s.
+    pub fn agent_flag(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.agent_flags.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// An agent that does not answer is given up after 3 s in place of 75 s, and a master with ZooKeeper after 2 s in place of
+    /// 10 s. Without ZooKeeper, agents look for a restarted master after the same 3 s or 75 s: they miss its pings.
+    pub fn fast_failure_detection(self) -> Self {
+        self.master_flag("agent_ping_timeout", "1secs")
+            .master_flag("max_agent_ping_timeouts", "3")
+            .master_flag("zk_session_timeout", "2secs")
+            .agent_flag("zk_session_timeout", "2secs")
+    }
+
+    /// Keeps the files there, in a new directory that is removed at the end, in place of the system's directory for such.
+    pub fn run_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.run_directory = Some(directory.into());
+        self
+    }
+
+    /// How long each step of the start may take; 60 s if not set.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Installs Mesos if need be, starts everything, and waits until a master leads and all agents are registered.
+    ///
+    /// # Errors
+    /// If anything of that fails or takes too long; with the end of the logs.
+    pub fn start(self) -> Result<Cluster> {
+        ensure!(self.masters > 0, "a cluster needs a master");
+        let installed = install(self.masters > 1)?;
+        let directory = self.make_directory()?;
+        let id = unique_id(directory.path());
+        let root = directory.path().to_owned();
+        let reaper = Reaper::start(&installed, &id, &root)?;
+        let start = Start { builder: &self, installed, root: root.clone(), id: id.clone() };
+        // From here on, an early return drops what is there.
+        let mut cluster = Cluster {
+            masters: Vec::new(),
+            agents: Vec::new(),
+            zookeeper: None,
+            id,
+            reaper: Some(reaper),
+            directory: Some(directory),
+            root,
+        };
+        start.masters(&mut cluster)?;
+        start.agents(&mut cluster)?;
+        cluster.wait_until_ready(self.time_limit)?;
+        Ok(cluster)
+    }
+
+    fn make_directory(&self) -> Result<TempDir> {
+        let parent = self.run_directory.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&parent).with_context(|| parent.display().to_string())?;
+        let parent = parent.canonicalize()?;
+        tempfile::Builder::new().prefix("microscaler-testbed-").tempdir_in(&parent).with_context(|| parent.display().to_string())
+    }
+}
+
+/// Unique on this machine: the directory is, but it may be given to another later.
+fn unique_id(directory: &Path) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}-{}-{number}", std::process::id())
+}
+
+/// A start in progress.
+struct Start<'a> {
+    builder: &'a Builder,
+    installed: PathBuf,
+    root: PathBuf,
+    id: String,
+}
+
+impl Start<'_> {
+    fn masters(&self, cluster: &mut Cluster) -> Result<()> {
+        let mut flags = settings(&[("ip", "127.0.0.1"), ("hostname", "127.0.0.1"), ("logging_level", "WARNING")]);
+        if self.builder.masters > 1 {
+            let zookeeper = Daemon::launch(self.zookeeper(), self.builder.time_limit)?;
+            flags.insert("zk".to_owned(), zookeeper_url(&zookeeper));
+            flags.insert("quorum".to_owned(), (self.builder.masters / 2 + 1).to_string());
+            cluster.zookeeper = Some(zookeeper);
+        }
+        flags.extend(self.builder.master_flags.clone());
+        for index in 0..self.builder.masters {
+            let recipe = self.mesos("mesos-master", &format!("master-{index}"), flags.clone());
+            cluster.masters.push(Daemon::launch(recipe, self.builder.time_limit)?);
+        }
+        if self.builder.masters > 1 {
+            cluster.wait_until_log_is_replicated(self.builder.time_limit)?;
+        }
+        Ok(())
+    }
+
+    fn agents(&self, cluster: &mut Cluster) -> Result<()> {
+        let master = match &cluster.zookeeper {
+            Some(zookeeper) => zookeeper_url(zookeeper),
+            None => cluster.master(0).address().to_string(),
+        };
+        for (index, agent) in self.builder.agents.iter().enumerate() {
+            let flags = self.agent_flags(index, agent, &master);
+            let mut recipe = self.mesos("mesos-agent", &format!("agent-{index}"), flags);
+            if let Some(copies) = agent.copies {
+                recipe.environment.insert("MESOSD_NUM_AGENTS".to_owned(), copies.to_string());
+            }
+            let daemon = Daemon::launch(recipe, self.builder.time_limit)?;
+            cluster.agents.push(cluster::Agent { daemon, copies: agent.copies.unwrap_or(1) });
+        }
+        Ok(())
+    }
+
+    fn agent_flags(&self, index: usize, agent: &Agent, master: &str) -> Settings {
+        let mut flags = settings(&[
+            ("ip", "127.0.0.1"),
+            ("hostname", "127.0.0.1"),
+            ("logging_level", "WARNING"),
+            ("launcher", "posix"),
+            ("isolation", "posix/cpu,posix/mem"),
+            // A restarted agent always waits that long for its executors.
+            ("executor_reregistration_timeout", "2secs"),
+            ("registration_backoff_factor", "100ms"),
+        ]);
+        flags.insert("master".to_owned(), master.to_owned());
+        flags.insert("executor_environment_variables".to_owned(), self.executor_environment());
+        flags.insert("resources".to_owned(), agent.resources.clone().unwrap_or_else(|| default_resources(index)));
+        if !agent.attributes.is_empty() {
+            let attributes: Vec<String> = agent.attributes.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+            flags.insert("attributes".to_owned(), attributes.join(";"));
+        }
+        flags.extend(self.builder.agent_flags.clone());
+        flags.extend(agent.flags.clone());
+        flags
+    }
+
+    /// Executors inherit nothing from the agent unless it is told so, and the mark must reach them and their tasks.
+    fn executor_environment(&self) -> String {
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+        serde_json::json!({ "PATH": path, marked::VARIABLE: self.id }).to_string()
+    }
+
+    fn mesos(&self, program: &str, name: &str, mut flags: Settings) -> Recipe {
+        let directory = self.root.join(name);
+        let path = |part: &str| directory.join(part).display().to_string();
+        flags.insert("work_dir".to_owned(), path("work"));
+        if program == "mesos-agent" {
+            flags.insert("runtime_dir".to_owned(), path("run"));
+            flags.insert("appc_store_dir".to_owned(), path("store/appc"));
+            flags.insert("docker_store_dir".to_owned(), path("store/docker"));
+        }
+        let mut environment: Settings =
+            flags.into_iter().map(|(flag, value)| (format!("MESOS_{}", flag.to_uppercase()), value)).collect();
+        environment.insert(marked::VARIABLE.to_owned(), self.id.clone());
+        // Dropping pages of a log from the page cache costs more than the log.
+        environment.insert("GLOG_drop_log_memory".to_owned(), "false".to_owned());
+        Recipe {
+            name: name.to_owned(),
+            program: self.installed.join("bin").join(program),
+            arguments: |_, _| Vec::new(),
+            environment,
+            port_variable: Some("MESOS_PORT"),
+            directory,
+        }
+    }
+
+    fn zookeeper(&self) -> Recipe {
+        Recipe {
+            name: "zookeeper".to_owned(),
+            program: scripts().join("run-zookeeper"),
+            arguments: |port, directory| vec![port.to_string(), directory.join("data").display().to_string()],
+            environment: Settings::from([(marked::VARIABLE.to_owned(), self.id.clone())]),
+            port_variable: None,
+            directory: self.root.join("zookeeper"),
+        }
+    }
+}
+
+fn zookeeper_url(zookeeper: &Daemon) -> String {
+    format!("zk://{}/mesos", zookeeper.address())
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// All agents share this machine's ports, so each offers others, as far as there are.
+fn default_resources(index: usize) -> String {
+    let first = 31_000 + 100 * (index % 17);
+    format!("cpus:8;mem:8192;disk:1000;ports:[{first}-{}]", first + 99)
+}

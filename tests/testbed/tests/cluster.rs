@@ -1,0 +1,143 @@
+//! Clusters start, say what they are, and leave nothing behind, however they end.
+#![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
+
+use microscaler_testbed::bare::{Framework, framework_info, task_info};
+use microscaler_testbed::{Agent, Cluster, Tasks, marked};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn run_tasks(master_url: &str, count: usize) -> Framework {
+    let mut framework = Framework::subscribe(master_url, &framework_info("testbed")).unwrap();
+    let offer = framework.take_offer(1.0, 512.0, LIMIT).unwrap();
+    // One that clears its environment, and with it the mark, must end as well.
+    let commands = ["exec sleep 1000", "exec env -i sleep 1000"].into_iter().cycle();
+    let tasks: Vec<Value> =
+        (0..count).zip(commands).map(|(i, command)| task_info(&format!("task-{i}"), &offer, command, 0.1, 32.0)).collect();
+    framework.launch(&offer, &tasks).unwrap();
+    for i in 0..count {
+        framework.wait_for_state(&format!("task-{i}"), &["TASK_RUNNING"], LIMIT).unwrap();
+    }
+    framework
+}
+
+fn wait_until_nothing_is_left(id: &str, directory: &Path) {
+    let deadline = Instant::now() + LIMIT;
+    while directory.exists() || !marked::processes(id).is_empty() {
+        assert!(Instant::now() < deadline, "left: {:?}", marked::processes(id));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_cluster_is_as_described_and_leaves_nothing() {
+    let special = Agent::default().resources("cpus:2;mem:512;disk:10").attribute("rack", "r1");
+    let cluster = Cluster::builder().agents(1).agent(special).start().unwrap();
+    let (id, directory) = (cluster.id().to_owned(), cluster.directory().to_owned());
+
+    let agents = cluster.get("/master/slaves").unwrap();
+    assert_eq!(agents["slaves"].as_array().unwrap().len(), 2);
+    let own_id = cluster.agent(1).id().unwrap();
+    let own = agents["slaves"].as_array().unwrap().iter().find(|agent| agent["id"] == *own_id).unwrap();
+    assert_eq!((&own["resources"]["cpus"], &own["attributes"]["rack"]), (&json!(2.0), &json!("r1")));
+    let version = cluster.operator(&json!({ "type": "GET_VERSION" })).unwrap();
+    assert_eq!(version["get_version"]["version_info"]["version"], "1.11.0");
+    assert!(cluster.get("/no/such/page").is_err());
+
+    let _framework = run_tasks(&cluster.master_url(), 3);
+    assert_eq!(cluster.processes().len(), 3);
+    let tasks = cluster.tasks().unwrap().running();
+    assert_eq!(tasks.len(), 3);
+    assert!(tasks.iter().all(|task| task.is_running() && task.resources["mem"] == 32.0));
+    // Two agents, a master; and for each task a container's first process, an executor and the task itself.
+    assert_eq!(marked::processes(&id).len(), 3 + 9);
+
+    drop(cluster);
+    assert_eq!(marked::processes(&id), []);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_halted_agent_is_given_up_and_comes_back() {
+    let cluster = Cluster::builder().agents(1).fast_failure_detection().start().unwrap();
+    let mut framework = run_tasks(&cluster.master_url(), 1);
+    cluster.agent(0).stop().unwrap();
+    assert!(cluster.agent(0).is_running());
+    framework.wait_for_state("task-0", &["TASK_UNREACHABLE"], LIMIT).unwrap();
+    cluster.agent(0).resume().unwrap();
+    framework.wait_for_state("task-0", &["TASK_RUNNING"], LIMIT).unwrap();
+}
+
+#[test]
+fn many_agents_fit_in_one_process() {
+    let agents = Agent::default().copies(20).resources("cpus:1;mem:128;disk:10").attribute("rack", "r{i}");
+    let cluster = Cluster::builder().agent(agents).start().unwrap();
+    assert_eq!(cluster.get("/master/slaves").unwrap()["slaves"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing() {
+    let run_directory = tempfile::tempdir().unwrap();
+    let builder = Cluster::builder().agents(1).agent_flag("isolation", "no/such").run_directory(run_directory.path());
+    let error = format!("{:#}", builder.time_limit(Duration::from_secs(20)).start().err().unwrap());
+    assert!(error.contains("no/such"), "{error}");
+    assert_eq!(std::fs::read_dir(run_directory.path()).unwrap().count(), 0);
+}
+
+/// Ended with the test that holds it, however that ends.
+struct Owner(Child);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `mesos-local`, and what it says about itself.
+fn start_local(options: &[&str]) -> (Owner, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mesos-local"));
+    let mut child = command.args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Owner(child), serde_json::from_str(&line).unwrap())
+}
+
+/// The mark of a cluster, from the environment of one of its daemons.
+fn mark_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap().to_str().unwrap().to_owned();
+    let environments =
+        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+    let prefix = format!("{}={name}-", marked::VARIABLE);
+    let found = environments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let marks = found.filter_map(|text| text.split('\0').find(|entry| entry.starts_with(&prefix)).map(ToOwned::to_owned));
+    let mark = marks.map(|entry| entry[marked::VARIABLE.len() + 1..].to_owned()).next();
+    mark.expect("a marked process runs")
+}
+
+#[test]
+fn an_owner_that_is_killed_leaves_nothing() {
+    let (owner, about) = start_local(&["--agents", "1"]);
+    let directory = Path::new(about["directory"].as_str().unwrap());
+    let id = mark_of(directory);
+    let _framework = run_tasks(about["masters"][0].as_str().unwrap(), 2);
+    assert_eq!(marked::processes(&id).len(), 2 + 6);
+    drop(owner);
+    wait_until_nothing_is_left(&id, directory);
+}
+
+#[test]
+fn mesos_local_ends_with_its_standard_input() {
+    let (mut owner, about) = start_local(&["--agents", "2", "--attribute", "rack:r{i}", "--until-stdin-closes"]);
+    assert_eq!(about["agents"].as_array().unwrap().len(), 2);
+    let directory = Path::new(about["directory"].as_str().unwrap());
+    let id = mark_of(directory);
+    drop(owner.0.stdin.take());
+    assert!(owner.0.wait().unwrap().success());
+    assert_eq!(marked::processes(&id), []);
+    assert!(!directory.exists());
+}

@@ -1,0 +1,237 @@
+//! What becomes of tasks under the command executor: its end of the v1 executor API, against the real agent.
+#![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
+
+use microscaler_testbed::bare::{Framework, framework_info, task_info};
+use microscaler_testbed::{Cluster, Tasks};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Rig {
+    cluster: Cluster,
+    framework: Framework,
+}
+
+impl Rig {
+    fn start() -> Self {
+        Self::with_framework(&framework_info("testbed"))
+    }
+
+    fn with_framework(info: &Value) -> Self {
+        let builder = Cluster::builder().agents(1).fast_failure_detection().master_flag("allocation_interval", "50ms");
+        let cluster = builder.start().unwrap();
+        let framework = Framework::subscribe(&cluster.master_url(), info).unwrap();
+        Self { cluster, framework }
+    }
+
+    /// Launches one task, changed as wanted.
+    fn launch(&mut self, id: &str, command: &str, change: impl FnOnce(&mut Value)) {
+        let offer = self.framework.take_offer(0.5, 64.0, LIMIT).unwrap();
+        let mut task = task_info(id, &offer, command, 0.1, 32.0);
+        change(&mut task);
+        self.framework.launch(&offer, &[task]).unwrap();
+    }
+
+    fn run(&mut self, id: &str, command: &str) {
+        self.launch(id, command, |_| {});
+        self.reaches(id, "TASK_RUNNING");
+    }
+
+    fn reaches(&mut self, id: &str, state: &str) -> Value {
+        let ends = ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED"];
+        let states: Vec<&str> = ends.into_iter().chain([state]).collect();
+        let status = self.framework.wait_for_state(id, &states, LIMIT).unwrap();
+        assert_eq!(status["state"], state, "{status}");
+        status
+    }
+
+    fn kill(&mut self, id: &str, grace: Option<Duration>) {
+        self.framework.calls.kill(id, grace);
+        self.framework.calls.confirm().unwrap();
+    }
+
+    fn wait_for_processes(&self, count: usize) {
+        let deadline = Instant::now() + LIMIT;
+        while self.cluster.processes().len() != count {
+            assert!(Instant::now() < deadline, "{:?} run, expected {count}", self.cluster.processes());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn sandbox_file(directory: &Path, name: &str) -> Option<String> {
+    for entry in std::fs::read_dir(directory).ok()?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if let Some(found) = sandbox_file(&path, name) {
+                return Some(found);
+            }
+        } else if entry.file_name() == name {
+            return std::fs::read_to_string(path).ok();
+        }
+    }
+    None
+}
+
+#[test]
+fn a_task_that_ends_is_finished_or_failed() {
+    let mut rig = Rig::start();
+    rig.launch("good", "true", |_| {});
+    assert_eq!(rig.reaches("good", "TASK_FINISHED")["message"], "Command exited with status 0");
+    rig.launch("bad", "exit 3", |_| {});
+    assert_eq!(rig.reaches("bad", "TASK_FAILED")["message"], "Command exited with status 3");
+    rig.launch("shot", "kill -SEGV $$", |_| {});
+    assert_eq!(rig.reaches("shot", "TASK_FAILED")["message"], "Command terminated with signal Segmentation fault");
+    rig.launch("absent", "", |task| task["command"] = json!({ "shell": false, "value": "/no/such/program" }));
+    rig.reaches("absent", "TASK_FAILED");
+    rig.wait_for_processes(0);
+}
+
+#[test]
+fn a_task_gets_its_arguments_environment_and_sandbox() {
+    let mut rig = Rig::start();
+    rig.launch("env", "", |task| {
+        task["command"] = json!({
+            "shell": false,
+            "value": "/bin/sh",
+            "arguments": ["sh", "-c", "echo \"$GREETING $0 $1\"; pwd | grep -c /slaves/; ps -o sid= -p $$ | grep -cx \" *$$\" >&2", "one", "two"],
+            "environment": { "variables": [{ "name": "GREETING", "value": "hello" }] },
+        });
+    });
+    rig.reaches("env", "TASK_FINISHED");
+    assert_eq!(sandbox_file(rig.cluster.agent(0).directory(), "stdout").unwrap(), "hello one two\n1\n");
+}
+
+#[test]
+fn zero_grace_kills_at_once_and_the_whole_group() {
+    let mut rig = Rig::start();
+    rig.run("stubborn", "trap '' TERM; sleep 1000 & sleep 1000");
+    rig.wait_for_processes(1);
+    rig.kill("stubborn", Some(Duration::ZERO));
+    assert_eq!(rig.reaches("stubborn", "TASK_KILLED")["message"], "Command terminated with signal Killed");
+    rig.wait_for_processes(0);
+    assert!(rig.cluster.tasks().unwrap().running().is_empty());
+}
+
+#[test]
+fn term_is_enough_for_a_task_that_heeds_it() {
+    let mut rig = Rig::start();
+    rig.run("polite", "exec sleep 1000");
+    rig.kill("polite", None);
+    assert_eq!(rig.reaches("polite", "TASK_KILLED")["message"], "Command terminated with signal Terminated");
+}
+
+#[test]
+fn a_task_that_ignores_term_has_its_grace_period_and_a_second_kill_shortens_it() {
+    let mut rig = Rig::start();
+    let stubborn = "trap '' TERM; while true; do sleep 0.1; done";
+    rig.run("slow", stubborn);
+    let begin = Instant::now();
+    rig.kill("slow", Some(Duration::from_secs(3)));
+    rig.reaches("slow", "TASK_KILLED");
+    assert!(begin.elapsed() >= Duration::from_secs(3), "killed after {:?}", begin.elapsed());
+
+    rig.run("shortened", stubborn);
+    rig.kill("shortened", Some(Duration::from_secs(3600)));
+    rig.kill("shortened", Some(Duration::ZERO));
+    rig.reaches("shortened", "TASK_KILLED");
+}
+
+#[test]
+fn a_kill_right_after_the_launch_is_not_lost() {
+    let mut rig = Rig::start();
+    for round in 0..5 {
+        let id = format!("task-{round}");
+        rig.launch(&id, "exec sleep 1000", |_| {});
+        // From before the executor has subscribed until after the task runs.
+        std::thread::sleep(Duration::from_millis(10 * round));
+        rig.kill(&id, Some(Duration::ZERO));
+        rig.reaches(&id, "TASK_KILLED");
+    }
+    rig.wait_for_processes(0);
+}
+
+#[test]
+fn killing_is_announced_to_a_framework_that_wants_it() {
+    let mut info = framework_info("testbed");
+    info["capabilities"].as_array_mut().unwrap().push(json!({ "type": "TASK_KILLING_STATE" }));
+    let mut rig = Rig::with_framework(&info);
+    rig.run("slow", "trap '' TERM; while true; do sleep 0.1; done");
+    rig.kill("slow", Some(Duration::from_secs(1)));
+    rig.framework.wait_for_state("slow", &["TASK_KILLING"], LIMIT).unwrap();
+    rig.reaches("slow", "TASK_KILLED");
+}
+
+#[test]
+fn tasks_survive_the_agents_death() {
+    let mut rig = Rig::start();
+    rig.run("survivor", "exec sleep 1000");
+    rig.run("ends-meanwhile", "sleep 2");
+    let id = rig.cluster.agent(0).id().unwrap();
+    rig.cluster.agent(0).kill();
+    std::thread::sleep(Duration::from_secs(3));
+    rig.wait_for_processes(1);
+    rig.cluster.agent(0).start().unwrap();
+    rig.reaches("ends-meanwhile", "TASK_FINISHED");
+    rig.cluster.wait_until_ready(LIMIT).unwrap();
+    assert_eq!(rig.cluster.agent(0).id().unwrap(), id);
+    assert_eq!(rig.cluster.tasks().unwrap().running().len(), 1);
+    rig.kill("survivor", None);
+    rig.reaches("survivor", "TASK_KILLED");
+    rig.wait_for_processes(0);
+}
+
+#[test]
+fn without_checkpoints_tasks_end_with_the_agent() {
+    let mut info = framework_info("testbed");
+    info["checkpoint"] = json!(false);
+    let mut rig = Rig::with_framework(&info);
+    rig.run("mortal", "exec sleep 1000");
+    rig.cluster.agent(0).kill();
+    rig.wait_for_processes(0);
+}
+
+#[test]
+fn tasks_survive_the_masters_death() {
+    let mut rig = Rig::start();
+    rig.run("survivor", "exec sleep 1000");
+    rig.cluster.master(0).kill();
+    assert!(rig.cluster.get("/master/state").is_err());
+    rig.cluster.master(0).start().unwrap();
+    rig.cluster.wait_until_ready(LIMIT).unwrap();
+
+    let mut info = framework_info("testbed");
+    info["id"] = json!({ "value": rig.framework.id });
+    rig.framework = Framework::subscribe(&rig.cluster.master_url(), &info).unwrap();
+    rig.framework.calls.reconcile(&[]);
+    rig.framework.calls.confirm().unwrap();
+    assert_eq!(rig.reaches("survivor", "TASK_RUNNING")["reason"], "REASON_RECONCILIATION");
+    assert_eq!(rig.cluster.processes().len(), 1);
+}
+
+#[test]
+fn a_teardown_ends_all_tasks_and_executors() {
+    let mut rig = Rig::start();
+    rig.run("one", "exec sleep 1000");
+    rig.run("two", "trap '' TERM; while true; do sleep 0.1; done");
+    rig.wait_for_processes(2);
+    rig.framework.calls.teardown();
+    rig.framework.calls.confirm().unwrap();
+    rig.wait_for_processes(0);
+}
+
+#[test]
+fn an_agent_can_be_drained() {
+    let mut rig = Rig::start();
+    rig.run("drained", "exec sleep 1000");
+    rig.cluster.agent(0).drain(Duration::from_secs(1)).unwrap();
+    assert_eq!(rig.reaches("drained", "TASK_KILLED")["reason"], "REASON_AGENT_DRAINING");
+    let deadline = Instant::now() + LIMIT;
+    while let Err(error) = rig.cluster.agent(0).reactivate() {
+        assert!(Instant::now() < deadline, "{error:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rig.run("next", "exec sleep 1000");
+}
