@@ -1,1 +1,219 @@
 //! Apache Mesos, driven as a framework of its own over the v1 scheduler HTTP API.
+//!
+//! ```text
+//!  master ══ events ═► session ── Input ──► machine ── World, Endings ──► engine
+//!         ◄═ calls ═══ calls ◄─── Call ────    ▲                            │
+//!                        ▲ ACKNOWLEDGE         └────────── Orders ──────────┘
+//!                        └─ session
+//! ```
+//!
+//! | look for | in |
+//! |---|---|
+//! | finding the leader, subscribing, back-off | [`session`], [`http`] |
+//! | reading events, writing calls | [`recordio`], [`wire`], [`calls`] |
+//! | what an input or an order leads to | [`machine`] |
+//! | offers and beliefs about room | [`offers`], [`carve`], [`revive`] |
+//! | tasks and their states | [`ledger`], [`reconcile`], [`inventory`] |
+//! | what Mesos is told of a task | [`task`] |
+//! | the framework's id | [`framework`] |
+
+mod calls;
+mod carve;
+mod framework;
+mod http;
+mod inventory;
+mod ledger;
+mod machine;
+mod offers;
+mod reconcile;
+mod recordio;
+mod revive;
+mod session;
+mod stats;
+mod task;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use self::calls::Batch;
+use self::framework::Store;
+use self::http::Http;
+use self::machine::Machine;
+use self::session::{Link, Session};
+pub use self::stats::Stats;
+use super::{Applied, Backend, Orders, Standing};
+use crate::api::validated::Pool;
+use crate::policy::world::{Millis, World};
+
+/// Events that wait for the engine. When it falls behind by more, the session stops reading, and so does the master sending.
+const MAX_WAITING: usize = 16_384;
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A framework on one Mesos cluster. Dropping it ends the session and leaves the tasks running.
+pub struct Mesos {
+    machine: Machine,
+    link: Option<Link>,
+    events: mpsc::Receiver<Event>,
+    /// For what is fetched on the side.
+    side: mpsc::Sender<Input>,
+    side_inputs: mpsc::Receiver<Input>,
+    stats: Arc<Stats>,
+    session: JoinHandle<()>,
+}
+
+/// Something that the backend has to be told; see [`Backend::apply`].
+pub struct Event(Input);
+
+/// What happens to a [`Machine`].
+enum Input {
+    Subscribed(Link),
+    Wire(wire::Event),
+    Disconnected {
+        why: String,
+        tries: u32,
+    },
+    /// Not connected, and a person has to act; it is tried again now and then.
+    Blocked(String),
+    /// As before, but nothing more is tried.
+    Stalled(String),
+    Inventory(inventory::Inventory),
+    /// Nothing but a reason to look.
+    News,
+}
+
+/// Choices of the caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Register a new framework even when one of the same name has tasks and our file of its id is missing.
+    pub fresh: bool,
+}
+
+/// A backend that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Setup(#[from] http::SetupError),
+    #[error(transparent)]
+    Store(#[from] framework::StoreError),
+}
+
+impl Mesos {
+    /// Starts a session with the pool's masters. `state_dir` holds the framework's id; `options` are for the rare cases.
+    ///
+    /// # Errors
+    /// When the framework's id cannot be read, a master's address is none, or TLS cannot be set up. Everything that may mend itself
+    /// is told by [`Backend::standing`] instead.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(pool: Arc<Pool>, state_dir: &Path, options: Options) -> Result<Self, Error> {
+        let http = Http::new(pool.clone())?;
+        let store = Store::new(state_dir, &pool);
+        let framework = store.load()?;
+        let (inputs, events) = mpsc::channel(MAX_WAITING);
+        let (side, side_inputs) = mpsc::channel(16);
+        let stats = Arc::new(Stats::default());
+        let machine = Machine::new(&pool);
+        let stored = framework.is_some();
+        let session = Session { pool, http, store, framework, stored, fresh: options.fresh, inputs, stats: stats.clone() };
+        let session = tokio::spawn(session.run());
+        Ok(Self { machine, link: None, events, side, side_inputs, stats, session })
+    }
+
+    /// Counters, shared with the session.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
+    }
+
+    /// Waits until all that was ordered has been taken by the master, and ends the session. The tasks go on.
+    pub async fn close(mut self) {
+        let (flushed, done) = oneshot::channel();
+        if let Some(link) = self.link.take()
+            && link.calls.send(Batch { flushed: Some(flushed), ..Batch::default() }).is_ok()
+        {
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, done).await;
+        }
+    }
+
+    fn flush(&mut self, caused_at: Option<Instant>) {
+        let calls = std::mem::take(&mut self.machine.outbox);
+        if let Some(link) = self.link.as_ref().filter(|_| !calls.is_empty()) {
+            let _ = link.calls.send(Batch { calls, caused_at, flushed: None });
+        }
+    }
+
+    fn fetch_inventory(&self) {
+        let Some(Link { http, leader, framework_id, .. }) = self.link.clone() else { return };
+        let side = self.side.clone();
+        tokio::spawn(async move {
+            let found = inventory::fetch(&http, &leader, &framework_id).await;
+            let found = found.inspect_err(|error| tracing::info!(%error, "sizes of adopted tasks are assumed"));
+            let _ = side.send(Input::Inventory(found.unwrap_or_default())).await;
+        });
+    }
+}
+
+impl Drop for Mesos {
+    fn drop(&mut self) {
+        self.session.abort();
+    }
+}
+
+impl Backend for Mesos {
+    type Event = Event;
+
+    async fn next(&mut self) -> Option<Event> {
+        if self.machine.has_news() {
+            return Some(Event(Input::News));
+        }
+        tokio::select! {
+            Some(input) = self.side_inputs.recv() => Some(Event(input)),
+            event = self.events.recv() => event,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        if self.machine.has_news() {
+            return Some(Event(Input::News));
+        }
+        self.side_inputs.try_recv().ok().map(Event).or_else(|| self.events.try_recv().ok())
+    }
+
+    fn apply(&mut self, Event(input): Event, world: &mut World, now: Millis) -> Applied {
+        match &input {
+            Input::Subscribed(link) => self.link = Some(link.clone()),
+            Input::Disconnected { .. } | Input::Blocked(_) | Input::Stalled(_) => self.link = None,
+            _ => {}
+        }
+        let applied = self.machine.apply(input, world, now);
+        if self.machine.wants_inventory(now) {
+            self.fetch_inventory();
+        }
+        self.flush(None);
+        applied
+    }
+
+    fn tick(&mut self, world: &mut World, now: Millis) -> (Applied, Option<Millis>) {
+        let result = self.machine.tick(world, now);
+        self.flush(None);
+        result
+    }
+
+    fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis) {
+        let acts = !(orders.kills.is_empty() && orders.launches.is_empty());
+        let caused_at = orders.caused_at.filter(|_| acts);
+        self.machine.dispatch(orders, world, now);
+        self.flush(caused_at);
+    }
+
+    fn standing(&self) -> Standing {
+        self.machine.standing().clone()
+    }
+}

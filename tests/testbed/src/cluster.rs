@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Other masters answer by a redirect to the leader, and by 404 while they start.
+const LEADERS_PAGES: [&str; 4] = ["/master/state", "/master/slaves", "/master/tasks", "/master/frameworks"];
 /// Between two looks at something that is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -82,7 +84,7 @@ impl AgentHandle<'_> {
     /// Takes tasks again after [`drain`](Self::drain).
     ///
     /// # Errors
-    /// If the master refuses it.
+    /// If the master refuses it, as it does until all tasks have ended and their ends are acknowledged.
     pub fn reactivate(&self) -> Result<()> {
         let reactivate = json!({ "agent_id": { "value": self.id()? } });
         self.cluster.operator(&json!({ "type": "REACTIVATE_AGENT", "reactivate_agent": reactivate })).map(drop)
@@ -181,8 +183,10 @@ impl Cluster {
     }
 
     fn ask_leader(&self, request: Request) -> Result<Value> {
-        let (leader, found) = self.find_leader(request.path)?;
-        let response = if request.method == "GET" { found } else { ask(leader, request)? };
+        // What is asked mostly is a page that tells by itself who leads: one request then does.
+        let (leader, page) = self.find_leader(request.path)?;
+        let is_answer = request.method == "GET" && is_leaders_page(request.path);
+        let response = if is_answer { page } else { ask(leader, request)? };
         let text = String::from_utf8_lossy(&response.body);
         ensure!(matches!(response.status, 200 | 202), "{} answers {} {text}", request.path, response.status);
         if response.body.is_empty() {
@@ -191,9 +195,9 @@ impl Cluster {
         serde_json::from_slice(&response.body).with_context(|| format!("{} answers {text}", request.path))
     }
 
-    /// Asks all masters; those that do not lead answer a GET by a redirect. For paths that take only POST, any page does.
+    /// Asks all masters for a page that only the leader gives: `path`, if it is one.
     fn find_leader(&self, path: &str) -> Result<(SocketAddr, Response)> {
-        let path = if path.starts_with("/master/") { path } else { "/master/state-summary" };
+        let path = if is_leaders_page(path) { path } else { "/master/state-summary" };
         let mut answers = Vec::new();
         for master in self.masters.iter().filter(|master| master.is_running()) {
             let request = Request { method: "GET", path, headers: "Accept: application/json\r\n", body: b"" };
@@ -263,21 +267,25 @@ impl Cluster {
     /// Mesos' own executor runs, that is one process, whatever it starts in turn.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
-        let executors = self.executors();
         let all = marked::processes(&self.id);
-        let ours: BTreeSet<u32> = all.iter().map(|process| process.pid).collect();
-        let is_task = |process: &&Process| {
-            let is_below_executor = executors.contains(&process.parent);
-            let is_orphan = process.has_variable("MESOS_EXECUTOR_ID") && !ours.contains(&process.parent);
-            !executors.contains(&process.pid) && (is_below_executor || is_orphan)
+        let children_of = |parents: &BTreeSet<u32>| -> BTreeSet<u32> {
+            all.iter().filter(|process| parents.contains(&process.parent)).map(|process| process.pid).collect()
         };
+        let ours = all.iter().map(|process| process.pid).collect::<BTreeSet<u32>>();
+        let containers = self.containers();
+        let executors = children_of(&containers);
+        let tasks = children_of(&executors);
+        let is_orphan = |process: &Process| {
+            process.has_variable("MESOS_EXECUTOR_ID") && !ours.contains(&process.parent) && !containers.contains(&process.pid)
+        };
+        let is_task = |process: &&Process| tasks.contains(&process.pid) || is_orphan(process);
         all.iter().filter(is_task).map(|process| process.pid).collect()
     }
 
-    /// The first process of each container, which an agent writes down.
-    fn executors(&self) -> BTreeSet<u32> {
-        let files = self.agents.iter().flat_map(|agent| container_directories(agent.daemon.directory()));
-        let pids = files.filter_map(|container| fs::read_to_string(container.join("pid")).ok()?.trim().parse().ok());
+    /// The first process of each container (`mesos-containerizer launch`, the parent of the executor), which an agent writes down.
+    fn containers(&self) -> BTreeSet<u32> {
+        let containers = self.agents.iter().flat_map(|agent| container_directories(agent.daemon.directory()));
+        let pids = containers.filter_map(|container| fs::read_to_string(container.join("pid")).ok()?.trim().parse().ok());
         pids.collect()
     }
 }
@@ -300,6 +308,10 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn is_leaders_page(path: &str) -> bool {
+    LEADERS_PAGES.iter().any(|page| path.starts_with(page))
 }
 
 /// One request to one daemon.

@@ -1,6 +1,6 @@
 //! Finds and ends the processes of one testbed: all that carry its id in their environment, and their descendants.
 //!
-//! Agents hand their environment on to executors, and executors to tasks, so the mark reaches everything that a testbed starts.
+//! Agents are told to hand the mark on to executors, which hand it on to tasks, so it reaches everything that a testbed starts.
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};

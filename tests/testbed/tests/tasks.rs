@@ -20,7 +20,8 @@ impl Rig {
     }
 
     fn with_framework(info: &Value) -> Self {
-        let cluster = Cluster::builder().agents(1).master_flag("allocation_interval", "50ms").start().unwrap();
+        let builder = Cluster::builder().agents(1).fast_failure_detection().master_flag("allocation_interval", "50ms");
+        let cluster = builder.start().unwrap();
         let framework = Framework::subscribe(&cluster.master_url(), info).unwrap();
         Self { cluster, framework }
     }
@@ -227,5 +228,10 @@ fn an_agent_can_be_drained() {
     rig.run("drained", "exec sleep 1000");
     rig.cluster.agent(0).drain(Duration::from_secs(1)).unwrap();
     assert_eq!(rig.reaches("drained", "TASK_KILLED")["reason"], "REASON_AGENT_DRAINING");
-    rig.cluster.agent(0).reactivate().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while let Err(error) = rig.cluster.agent(0).reactivate() {
+        assert!(Instant::now() < deadline, "{error:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rig.run("next", "exec sleep 1000");
 }

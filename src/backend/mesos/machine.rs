@@ -1,0 +1,530 @@
+//! The state machine: inputs and orders change the world, and calls come out. No I/O, no clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ledger::{Ledger, Out};
+use super::offers::{Offers, Taken};
+use super::reconcile::Reconcile;
+use super::revive::{Ask, Revive};
+use super::wire::{Accept, Call, Event as WireEvent, Failure, Filters, LaunchTasks, Operation, TaskInfo, Value};
+use super::{Input, task};
+use crate::api::validated::Pool;
+use crate::backend::{Applied, End, Ending, Launch, Orders, Standing};
+use crate::policy::world::{AgentIx, Millis, World};
+
+/// How long declined room is withheld from us: until a REVIVE, which comes with the next want.
+const RELEASE_SECONDS: f64 = 300.0;
+/// Time between two looks at the master's pages.
+const INVENTORY_EVERY_MS: u64 = 10_000;
+const INVENTORY_PATIENCE_MS: u64 = 5000;
+
+/// All that is known about the framework beside the world.
+pub struct Machine {
+    role: String,
+    offers: Offers,
+    ledger: Ledger,
+    reconcile: Reconcile,
+    revive: Revive,
+    standing: Standing,
+    inventory: Inventory,
+    /// Launches that could not be made: told with the next step.
+    dropped: Vec<Ending>,
+    /// Calls to be written, in order.
+    pub outbox: Vec<Call>,
+}
+
+/// Whether the master's pages have to be looked at.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Inventory {
+    #[default]
+    NotNeeded,
+    Wanted,
+    /// Being fetched; no orders until it is there or this moment has come.
+    Awaited(Millis),
+    /// Looked at; again at the earliest then.
+    Done(Millis),
+}
+
+impl Machine {
+    pub fn new(pool: &Arc<Pool>) -> Self {
+        let masters = pool.mesos.masters.join(", ");
+        Self {
+            role: pool.mesos.role.clone(),
+            offers: Offers::default(),
+            ledger: Ledger::default(),
+            reconcile: Reconcile::default(),
+            revive: Revive::default(),
+            standing: Standing { message: format!("connecting to {masters}"), ..Standing::default() },
+            inventory: Inventory::default(),
+            dropped: Vec::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether there is something to tell without an event.
+    pub fn has_news(&self) -> bool {
+        !self.dropped.is_empty()
+    }
+
+    /// Whether the master's pages should be looked at now. Says so once.
+    pub fn wants_inventory(&mut self, now: Millis) -> bool {
+        let again = matches!(self.inventory, Inventory::Done(at) if at <= now) && self.ledger.has_unsized();
+        let wanted = self.standing.connected && (self.inventory == Inventory::Wanted || again);
+        if wanted {
+            self.inventory = Inventory::Awaited(now + INVENTORY_PATIENCE_MS);
+        }
+        wanted
+    }
+
+    pub fn apply(&mut self, input: Input, world: &mut World, now: Millis) -> Applied {
+        let mut out = self.out();
+        match input {
+            Input::News => {}
+            Input::Subscribed(link) => {
+                let new = link.new;
+                self.standing.framework_id = Some(link.framework_id.to_string());
+                self.standing.master = Some(link.leader.origin().ascii_serialization());
+                self.subscribed(new, world, now, &mut out);
+            }
+            Input::Disconnected { why, tries } => {
+                let message = if tries > 1 { format!("{why} ({})", ordinal(tries)) } else { why };
+                self.disconnected(message, false, world, &mut out);
+            }
+            Input::Blocked(why) | Input::Stalled(why) => self.disconnected(why, true, world, &mut out),
+            Input::Wire(event) => self.event(event, world, now, &mut out),
+            Input::Inventory(found) => {
+                self.inventory = Inventory::Done(now + INVENTORY_EVERY_MS);
+                for (id, hostname, attributes) in found.agents {
+                    self.offers.describe(world, &id, &hostname, attributes);
+                }
+                self.ledger.size(world, &found.sizes);
+                out.applied.decide = true;
+            }
+        }
+        self.settle(out, now)
+    }
+
+    /// A link is up: everything held before is void, and what runs has to be found out before anything else is done.
+    pub fn subscribed(&mut self, new: bool, world: &mut World, now: Millis, out: &mut Out) {
+        self.offers.disconnected(world);
+        self.offers.subscribed(now);
+        (self.standing.connected, self.standing.stalled) = (true, false);
+        self.standing.message = "connected".to_owned();
+        if new {
+            self.reconcile.nothing_to_ask(now);
+        } else {
+            out.calls.extend(self.reconcile.connected(&mut self.ledger, world, now));
+            self.ledger.reconnected(now);
+            if self.inventory == Inventory::NotNeeded {
+                self.inventory = Inventory::Wanted;
+            }
+        }
+        self.revive.sent(now);
+        self.send_revive(now, out);
+        out.note(if new { "subscribed as a new framework".to_owned() } else { "subscribed".to_owned() });
+        out.applied.decide = true;
+    }
+
+    fn disconnected(&mut self, why: String, stalled: bool, world: &mut World, out: &mut Out) {
+        let news = self.standing.connected || self.standing.stalled != stalled;
+        if news {
+            out.note(why.clone());
+        }
+        tracing::warn!(%why, stalled, "not connected");
+        (self.standing.connected, self.standing.ready, self.standing.stalled) = (false, false, stalled);
+        self.standing.message = why;
+        self.offers.disconnected(world);
+        self.reconcile.disconnected();
+        if matches!(self.inventory, Inventory::Awaited(_)) {
+            self.inventory = Inventory::Wanted;
+        }
+        out.applied.decide = true;
+    }
+
+    fn event(&mut self, event: WireEvent, world: &mut World, now: Millis, out: &mut Out) {
+        match event {
+            WireEvent::Offers(offers) => {
+                self.revive.offered(now);
+                let useless: Vec<_> = offers.into_iter().filter_map(|offer| self.offers.receive(offer, world)).collect();
+                if !useless.is_empty() {
+                    out.calls.push(Call::decline(useless, RELEASE_SECONDS));
+                }
+                out.applied.decide = true;
+            }
+            WireEvent::Rescind(id) => {
+                self.offers.rescind(&id, world);
+                out.applied.decide = true;
+            }
+            WireEvent::Update(status) if self.reconcile.is_last(&status.task_id.value) => out.applied.decide = true,
+            WireEvent::Update(status) => {
+                tracing::debug!(task = %status.task_id.value, state = ?status.state, reason = ?status.reason, "update");
+                let endings = out.applied.endings.len();
+                self.ledger.update(&status, world, &mut self.offers, now, out);
+                if out.applied.endings.len() > endings {
+                    self.revive.news(now);
+                }
+            }
+            WireEvent::Failure(Failure { agent_id: Some(agent), executor_id: None }) => {
+                if let Some(ix) = self.offers.known(&agent.value) {
+                    out.note(format!("agent {} ({}) is gone", world.agents[ix.0 as usize].hostname, agent.value));
+                    world.agents[ix.0 as usize].present = false;
+                    self.offers.void(ix, world);
+                    out.applied.decide = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn tick(&mut self, world: &mut World, now: Millis) -> (Applied, Option<Millis>) {
+        let mut out = self.out();
+        if let Inventory::Awaited(until) = self.inventory
+            && until <= now
+        {
+            self.inventory = Inventory::Done(now + INVENTORY_EVERY_MS);
+        }
+        if self.standing.connected {
+            out.calls.extend(self.reconcile.due(&mut self.ledger, world, now));
+            if self.settled() {
+                self.ledger.due(world, now, &mut out);
+            }
+            out.applied.decide |= self.offers.expire(world, now);
+            self.ask(world, now, &mut out);
+        }
+        (self.settle(out, now), self.next())
+    }
+
+    fn next(&self) -> Option<Millis> {
+        if !self.standing.connected {
+            return None;
+        }
+        let patience = if let Inventory::Awaited(until) = self.inventory { Some(until) } else { None };
+        let timer = self.ledger.next_timer().filter(|_| self.settled());
+        [patience, timer, self.reconcile.next(), self.offers.next_expiry(), self.revive.next()].into_iter().flatten().min()
+    }
+
+    pub fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis) {
+        let mut out = Out::default();
+        for kill in &orders.kills {
+            out.calls.extend(self.ledger.kill(world, kill, now));
+        }
+        if !self.standing.ready {
+            // Written to nobody: the kills are repeated once orders can be given, the launches are told to have failed.
+            orders.launches.iter().for_each(|launch| self.dropped.push(dropped(launch, "not connected")));
+            return;
+        }
+        self.launch(&orders.launches, world, now, &mut out);
+        let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world)).collect();
+        if !declined.is_empty() {
+            self.revive.filtered = true;
+            out.calls.push(Call::decline(declined, RELEASE_SECONDS));
+        }
+        if orders.quiet && !self.revive.suppressed {
+            self.revive.suppressed = true;
+            out.calls.push(Call::suppress(&self.role));
+        }
+        self.revive.want(orders.recall, self.offers.unasked(), now);
+        self.ask(world, now, &mut out);
+        self.outbox.append(&mut out.calls);
+    }
+
+    fn launch(&mut self, launches: &[Launch], world: &mut World, now: Millis, out: &mut Out) {
+        let mut by_agent: BTreeMap<AgentIx, Vec<&Launch>> = BTreeMap::new();
+        launches.iter().for_each(|launch| by_agent.entry(launch.agent).or_default().push(launch));
+        for (agent, launches) in by_agent {
+            self.launch_on(agent, &launches, world, now, out);
+        }
+    }
+
+    /// One ACCEPT of all offers of an agent, so that crumbs add up. What is left over comes back with the next REVIVE.
+    fn launch_on(&mut self, agent: AgentIx, launches: &[&Launch], world: &mut World, now: Millis, out: &mut Out) {
+        let agent_id = world.agents[agent.0 as usize].id.clone();
+        let Taken { offers, mut stock, mut next_port } = self.offers.take(agent, world);
+        let mut task_infos: Vec<TaskInfo> = Vec::new();
+        for launch in launches {
+            let Some(cut) = stock.cut(launch.app.size, next_port) else {
+                self.dropped.push(dropped(launch, "the offer is gone"));
+                continue;
+            };
+            next_port = cut.ports.last().map_or(next_port, |port| port + 1);
+            self.ledger.launched(world, launch, now);
+            task_infos.push(task::task_info(&launch.id, &launch.app, &agent_id, cut));
+        }
+        if offers.is_empty() {
+            return;
+        }
+        self.offers.ports_used(agent, next_port);
+        self.offers.believe(agent, stock.room(), world);
+        let operations = match task_infos.is_empty() {
+            true => Vec::new(),
+            false => vec![Operation::Launch { launch: LaunchTasks { task_infos } }],
+        };
+        let offer_ids = offers.into_iter().map(Value::from).collect();
+        let filters = Filters { refuse_seconds: 0.0 };
+        out.calls.push(Call::Accept { accept: Accept { offer_ids, operations, filters } });
+    }
+
+    /// Asks for room if it is time to.
+    fn ask(&mut self, world: &mut World, now: Millis, out: &mut Out) {
+        match self.revive.ask(now) {
+            None => {}
+            Some(Ask::Revive) => self.send_revive(now, out),
+            Some(Ask::StartOver) => {
+                let holding = self.offers.holding();
+                let held: Vec<_> = holding.into_iter().flat_map(|ix| self.offers.give_back(ix, world)).collect();
+                if !held.is_empty() {
+                    out.calls.push(Call::decline(held, 0.0));
+                }
+                self.send_revive(now, out);
+            }
+        }
+    }
+
+    fn send_revive(&mut self, now: Millis, out: &mut Out) {
+        self.offers.revived(now);
+        out.calls.push(Call::revive(&self.role));
+    }
+
+    fn settled(&self) -> bool {
+        let inventory = matches!(self.inventory, Inventory::NotNeeded | Inventory::Done(_));
+        self.standing.connected && !self.reconcile.pending() && (inventory || self.standing.ready)
+    }
+
+    fn out(&mut self) -> Out {
+        let endings = std::mem::take(&mut self.dropped);
+        Out { applied: Applied { decide: !endings.is_empty(), endings, ..Applied::default() }, calls: Vec::new() }
+    }
+
+    fn settle(&mut self, mut out: Out, _now: Millis) -> Applied {
+        self.outbox.append(&mut out.calls);
+        if self.settled() && !self.standing.ready {
+            self.standing.ready = true;
+            out.applied.decide = true;
+        }
+        out.applied
+    }
+}
+
+fn dropped(launch: &Launch, why: &str) -> Ending {
+    Ending {
+        app: launch.app.key.clone(),
+        task: launch.id.clone(),
+        agent: launch.agent,
+        version: Some(launch.app.version),
+        how: End::Dropped,
+        message: why.into(),
+        ran_ms: 0,
+    }
+}
+
+fn ordinal(n: u32) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (1, h) if h != 11 => "st",
+        (2, h) if h != 12 => "nd",
+        (3, h) if h != 13 => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix} try")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{answer, offer, one_core, pool, status};
+    use super::super::wire::{Kind, TaskStatus};
+    use super::*;
+    use crate::api::validated::App;
+    use crate::backend::{Kill, task_id};
+    use crate::policy::world::TaskPhase;
+
+    const A: AgentIx = AgentIx(0);
+
+    struct Bed {
+        machine: Machine,
+        world: World,
+        app: Arc<App>,
+    }
+
+    impl Bed {
+        /// Subscribed, with 4 cores held on agent A.
+        fn new() -> Self {
+            let mut bed = Self { machine: Machine::new(&pool()), world: World::default(), app: one_core("web") };
+            bed.subscribe(true, 0);
+            bed.event(WireEvent::Offers(vec![offer("O1", "A", 4)]), 0);
+            bed.machine.outbox.clear();
+            bed
+        }
+
+        fn subscribe(&mut self, new: bool, now: Millis) {
+            let mut out = Out::default();
+            self.machine.subscribed(new, &mut self.world, now, &mut out);
+            self.machine.settle(out, now);
+        }
+
+        fn event(&mut self, event: WireEvent, now: Millis) -> Applied {
+            self.machine.apply(Input::Wire(event), &mut self.world, now)
+        }
+
+        fn update(&mut self, status: TaskStatus, now: Millis) -> Applied {
+            self.event(WireEvent::Update(status), now)
+        }
+
+        fn launch(&self, serial: u64) -> Launch {
+            Launch { id: self.id(serial), app: self.app.clone(), agent: A }
+        }
+
+        fn id(&self, serial: u64) -> Arc<str> {
+            task_id(&self.app.key, self.app.version, "k", serial)
+        }
+
+        fn kill(&self, serial: u64) -> Kill {
+            Kill { app: self.app.key.clone(), id: self.id(serial), grace_ms: Some(0) }
+        }
+
+        fn dispatch(&mut self, orders: Orders, now: Millis) -> Vec<Kind> {
+            self.machine.dispatch(orders, &mut self.world, now);
+            self.sent()
+        }
+
+        fn tick(&mut self, now: Millis) -> Vec<Kind> {
+            self.machine.tick(&mut self.world, now);
+            self.sent()
+        }
+
+        fn sent(&mut self) -> Vec<Kind> {
+            self.machine.outbox.drain(..).map(|call| call.kind()).collect()
+        }
+
+        fn cores(&self) -> (i64, i64) {
+            (self.world.agents[0].held.cpu / 1000, self.world.agents[0].expected.cpu / 1000)
+        }
+    }
+
+    #[test]
+    fn a_batch_has_its_order() {
+        let mut bed = Bed::new();
+        bed.event(WireEvent::Offers(vec![offer("O2", "B", 1)]), 0);
+        bed.dispatch(Orders { launches: vec![bed.launch(1)], ..Orders::default() }, 10);
+        bed.event(WireEvent::Offers(vec![offer("O3", "A", 3)]), 0);
+        let (kills, launches) = (vec![bed.kill(1)], vec![bed.launch(2)]);
+        let orders = Orders { kills, launches, release: vec![AgentIx(1)], recall: true, ..Orders::default() };
+        assert_eq!(bed.dispatch(orders, 20), [Kind::Kill, Kind::Accept, Kind::Decline, Kind::Revive]);
+        assert_eq!(bed.dispatch(Orders { quiet: true, ..Orders::default() }, 30), [Kind::Suppress]);
+        assert_eq!(bed.dispatch(Orders { quiet: true, ..Orders::default() }, 40), []);
+        assert_eq!(bed.dispatch(Orders { recall: true, ..Orders::default() }, 50), [Kind::Revive]);
+    }
+
+    #[test]
+    fn orders_are_booked_before_dispatch_returns() {
+        let mut bed = Bed::new();
+        bed.event(WireEvent::Offers(vec![offer("O2", "A", 1)]), 0);
+        let launches = vec![bed.launch(1), bed.launch(2)];
+        bed.machine.dispatch(Orders { launches, ..Orders::default() }, &mut bed.world, 10);
+        assert_eq!(bed.cores(), (0, 3), "what is left over is expected");
+        assert_eq!(bed.world.apps[&bed.app.key].tasks.len(), 2);
+        let Call::Accept { accept } = &bed.machine.outbox[0] else { panic!("{:?}", bed.machine.outbox) };
+        assert_eq!(accept.offer_ids.len(), 2, "crumbs are merged");
+        let Operation::Launch { launch } = &accept.operations[0];
+        assert_eq!((launch.task_infos.len(), accept.filters.refuse_seconds), (2, 0.0));
+    }
+
+    #[test]
+    fn room_is_asked_for_when_the_victim_has_ended_and_not_before() {
+        let mut bed = Bed::new();
+        bed.dispatch(Orders { launches: (1..=4).map(|n| bed.launch(n)).collect(), ..Orders::default() }, 10);
+        bed.update(status(&bed.id(1), "TASK_RUNNING", "A"), 20);
+        assert_eq!(bed.dispatch(Orders { kills: vec![bed.kill(1)], ..Orders::default() }, 30), [Kind::Kill]);
+        bed.update(status(&bed.id(1), "TASK_KILLED", "A"), 40);
+        assert_eq!(bed.cores(), (0, 1));
+        assert_eq!(bed.dispatch(Orders { recall: true, ..Orders::default() }, 40), [Kind::Revive]);
+        bed.event(WireEvent::Offers(vec![offer("O2", "A", 1)]), 42);
+        assert_eq!(bed.cores(), (1, 0));
+    }
+
+    #[test]
+    fn a_launch_without_room_is_told_to_be_dropped() {
+        let mut bed = Bed::new();
+        bed.event(WireEvent::Rescind("O1".into()), 5);
+        assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(1)], ..Orders::default() }, 10), []);
+        assert!(bed.machine.has_news() && bed.world.apps.is_empty());
+        let endings = bed.machine.apply(Input::News, &mut bed.world, 10).endings;
+        assert_eq!((endings[0].how, endings.len(), bed.machine.has_news()), (End::Dropped, 1, false));
+    }
+
+    #[test]
+    fn nothing_is_ordered_before_what_runs_is_known() {
+        let mut bed = Bed::new();
+        bed.dispatch(Orders { launches: vec![bed.launch(1)], ..Orders::default() }, 10);
+        bed.machine.apply(Input::Disconnected { why: "gone".into(), tries: 1 }, &mut bed.world, 20);
+        assert_eq!(bed.cores(), (0, 3));
+        bed.subscribe(false, 30);
+        // All that is known with agents, all that is not known, the end mark, and room.
+        assert_eq!(bed.sent(), [Kind::Reconcile, Kind::Reconcile, Kind::Reconcile, Kind::Revive]);
+        assert!(bed.machine.wants_inventory(30));
+        bed.event(WireEvent::Offers(vec![offer("O2", "A", 3)]), 31);
+        assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(2)], ..Orders::default() }, 32), []);
+        bed.update(answer(&bed.id(1), "TASK_RUNNING", Some("A")), 33);
+        bed.machine.apply(Input::Inventory(super::super::inventory::Inventory::default()), &mut bed.world, 34);
+        assert!(!bed.machine.standing().ready);
+        bed.update(answer("microscaler-reconciled-1", "TASK_UNKNOWN", None), 35);
+        assert!(bed.machine.standing().ready);
+        assert_eq!(bed.world.apps[&bed.app.key].tasks[0].phase, TaskPhase::Running);
+        assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(2)], ..Orders::default() }, 36), [Kind::Accept]);
+    }
+
+    #[test]
+    fn silence_of_missing_agents_is_waited_for_but_not_for_ever() {
+        let mut bed = Bed::new();
+        bed.dispatch(Orders { launches: vec![bed.launch(1)], ..Orders::default() }, 10);
+        bed.machine.apply(Input::Disconnected { why: "gone".into(), tries: 1 }, &mut bed.world, 20);
+        bed.subscribe(false, 1000);
+        bed.machine.wants_inventory(1000);
+        bed.machine.apply(Input::Inventory(super::super::inventory::Inventory::default()), &mut bed.world, 1001);
+        bed.sent();
+        let asked: Vec<_> = (1000..60_000).filter(|now| bed.tick(*now).contains(&Kind::Reconcile)).collect();
+        assert!(bed.machine.standing().ready);
+        // The round at 1 s, 2 s, 4 s … after, and the launch's own timer.
+        assert_eq!(asked, [2000, 4000, 8000, 10_010, 16_000, 30_010, 32_000]);
+        assert_eq!(bed.world.apps[&bed.app.key].tasks.len(), 1, "silence is not loss");
+    }
+
+    #[test]
+    fn an_agent_that_is_gone_takes_its_room_along() {
+        let mut bed = Bed::new();
+        let failure = Failure { agent_id: Some(Arc::<str>::from("A").into()), executor_id: None };
+        bed.event(WireEvent::Failure(failure), 10);
+        assert!(!bed.world.agents[0].present);
+        assert_eq!(bed.cores(), (0, 0));
+    }
+
+    #[test]
+    fn a_taken_over_instance_orders_nothing() {
+        let mut bed = Bed::new();
+        bed.machine.apply(Input::Stalled("another instance has taken over".into()), &mut bed.world, 10);
+        let standing = bed.machine.standing();
+        assert!(standing.stalled && !standing.ready && !standing.connected);
+        assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(1)], recall: true, ..Orders::default() }, 20), []);
+        assert_eq!(bed.machine.tick(&mut bed.world, 1 << 40).1, None);
+        assert_eq!(bed.sent(), []);
+    }
+
+    #[test]
+    fn unmet_want_starts_over() {
+        let mut bed = Bed::new();
+        bed.dispatch(Orders { recall: true, ..Orders::default() }, 100);
+        assert_eq!(bed.tick(150), [Kind::Revive]);
+        bed.tick(1150);
+        assert_eq!(bed.tick(2100), [Kind::Decline, Kind::Revive]);
+        assert_eq!(bed.cores(), (0, 4));
+    }
+
+    #[test]
+    fn tries_are_counted_in_words() {
+        let words: Vec<_> = [1, 2, 3, 4, 11, 12, 21, 113].map(ordinal).to_vec();
+        assert_eq!(words, ["1st try", "2nd try", "3rd try", "4th try", "11th try", "12th try", "21st try", "113th try"]);
+    }
+}

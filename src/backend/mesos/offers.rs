@@ -1,0 +1,333 @@
+//! The room: an exact table of the offers in our hands, and beliefs about room that is free but not in our hands.
+//!
+//! A belief arises when room leaves our hands or a task ends: what an ACCEPT left over, what was declined, what a task used. All of it
+//! comes back only after a REVIVE or with the master's next batch. What has not come back a while after a REVIVE has gone to somebody
+//! else, and is believed no longer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::carve::{self, Stock};
+use super::wire::{self, Offer, Resource};
+use crate::policy::resources::Resources;
+use crate::policy::world::{Agent, AgentIx, Millis, World};
+
+/// An answer to REVIVE takes about 2 ms; it may fall into a pause of the allocator, is then repeated after 50 ms, and the load may be high.
+const BELIEVED_AFTER_REVIVE_MS: u64 = 500;
+/// After a change of the master agents come back one by one.
+const BELIEVED_AFTER_SUBSCRIBED_MS: u64 = 10_000;
+
+/// The room on all agents.
+#[derive(Debug, Default)]
+pub struct Offers {
+    agents: HashMap<Arc<str>, AgentIx>,
+    offers: HashMap<Arc<str>, AgentIx>,
+    rooms: Vec<Room>,
+    believed_until: Millis,
+    next_expiry: Option<Millis>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    held: Vec<Held>,
+    beliefs: Vec<Belief>,
+    /// Where the search for free ports goes on.
+    next_port: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    id: Arc<str>,
+    resources: Vec<Resource>,
+    room: Resources,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Belief {
+    room: Resources,
+    /// Dropped then; unset until a REVIVE has been sent after it arose.
+    expires: Option<Millis>,
+}
+
+/// The room that was held on an agent, to be used in one ACCEPT.
+pub struct Taken {
+    pub offers: Vec<Arc<str>>,
+    pub stock: Stock,
+    pub next_port: u64,
+}
+
+impl Offers {
+    /// The agent's place in the world, where it is entered if need be.
+    pub fn agent(&mut self, world: &mut World, id: &Arc<str>) -> AgentIx {
+        if let Some(ix) = self.agents.get(id) {
+            return *ix;
+        }
+        let ix = AgentIx(u32::try_from(world.agents.len()).unwrap_or(u32::MAX));
+        world.agents.push(Agent { id: id.clone(), ..Agent::default() });
+        self.agents.insert(id.clone(), ix);
+        ix
+    }
+
+    pub fn known(&self, id: &str) -> Option<AgentIx> {
+        self.agents.get(id).copied()
+    }
+
+    /// Takes an offer into the table. Returns its id when it is of no use and has to be declined: maintenance is planned there.
+    pub fn receive(&mut self, offer: Offer, world: &mut World) -> Option<Arc<str>> {
+        let ix = self.agent(world, &offer.agent_id.value);
+        let agent = &mut world.agents[ix.0 as usize];
+        agent.hostname = offer.hostname;
+        agent.attributes = wire::attributes(&offer.attributes);
+        agent.present = offer.unavailability.is_none();
+        if !agent.present {
+            self.void(ix, world);
+            return Some(offer.id.value);
+        }
+        if self.offers.insert(offer.id.value.clone(), ix).is_none() {
+            let room = carve::room(&offer.resources);
+            let place = self.room(ix);
+            place.consume(room);
+            place.held.push(Held { id: offer.id.value, resources: offer.resources, room });
+        }
+        self.publish(ix, world);
+        None
+    }
+
+    /// Forgets an offer that the master has withdrawn.
+    pub fn rescind(&mut self, id: &str, world: &mut World) {
+        if let Some(ix) = self.offers.remove(id) {
+            self.room(ix).held.retain(|held| &*held.id != id);
+            self.publish(ix, world);
+        }
+    }
+
+    /// The agent is gone, and with it all room there.
+    pub fn void(&mut self, ix: AgentIx, world: &mut World) {
+        for held in std::mem::take(self.room(ix)).held {
+            self.offers.remove(&held.id);
+        }
+        self.publish(ix, world);
+    }
+
+    /// All offers are void, as the connection is; their room is still there and will be offered again.
+    pub fn disconnected(&mut self, world: &mut World) {
+        self.offers.clear();
+        for place in 0..self.rooms.len() {
+            let room = &mut self.rooms[place];
+            let held: Resources = room.held.drain(..).map(|held| held.room).sum();
+            room.believe(held);
+            room.beliefs.iter_mut().for_each(|belief| belief.expires = None);
+            self.publish(AgentIx(u32::try_from(place).unwrap_or(u32::MAX)), world);
+        }
+        self.next_expiry = None;
+    }
+
+    /// A connection is made: room may take longer than usual to be offered.
+    pub fn subscribed(&mut self, now: Millis) {
+        self.believed_until = now + BELIEVED_AFTER_SUBSCRIBED_MS;
+    }
+
+    /// Takes all offers of the agent out of the table, to be accepted.
+    pub fn take(&mut self, ix: AgentIx, world: &mut World) -> Taken {
+        let place = self.room(ix);
+        let (held, next_port) = (std::mem::take(&mut place.held), place.next_port);
+        let mut stock = Stock::default();
+        held.iter().for_each(|held| stock.add(&held.resources));
+        let offers: Vec<_> = held.into_iter().map(|held| held.id).collect();
+        for id in &offers {
+            self.offers.remove(id);
+        }
+        self.publish(ix, world);
+        Taken { offers, stock, next_port }
+    }
+
+    /// Takes all offers of the agent out of the table, to be declined: their room is believed to be free.
+    pub fn give_back(&mut self, ix: AgentIx, world: &mut World) -> Vec<Arc<str>> {
+        let taken = self.take(ix, world);
+        self.believe(ix, taken.stock.room(), world);
+        taken.offers
+    }
+
+    /// Where the search for free ports on this agent goes on.
+    pub fn ports_used(&mut self, ix: AgentIx, last: u64) {
+        self.room(ix).next_port = last + 1;
+    }
+
+    /// This room on the agent has come free and is not in our hands.
+    pub fn believe(&mut self, ix: AgentIx, room: Resources, world: &mut World) {
+        if world.agents[ix.0 as usize].present {
+            self.room(ix).believe(room);
+            self.publish(ix, world);
+        }
+    }
+
+    /// Whether anything is believed for which no REVIVE has been sent.
+    pub fn unasked(&self) -> bool {
+        self.rooms.iter().flat_map(|room| &room.beliefs).any(|belief| belief.expires.is_none())
+    }
+
+    /// A REVIVE goes out.
+    pub fn revived(&mut self, now: Millis) {
+        let expires = self.believed_until.max(now + BELIEVED_AFTER_REVIVE_MS);
+        for belief in self.rooms.iter_mut().flat_map(|room| &mut room.beliefs).filter(|belief| belief.expires.is_none()) {
+            belief.expires = Some(expires);
+            self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
+        }
+    }
+
+    /// Drops the beliefs that have not come true. Tells whether there were any.
+    pub fn expire(&mut self, world: &mut World, now: Millis) -> bool {
+        if self.next_expiry.is_none_or(|next| next > now) {
+            return false;
+        }
+        let mut changed = false;
+        for place in 0..self.rooms.len() {
+            let beliefs = &mut self.rooms[place].beliefs;
+            let before = beliefs.len();
+            beliefs.retain(|belief| belief.expires.is_none_or(|at| at > now));
+            if beliefs.len() != before {
+                changed = true;
+                self.publish(AgentIx(u32::try_from(place).unwrap_or(u32::MAX)), world);
+            }
+        }
+        self.next_expiry = self.rooms.iter().flat_map(|room| &room.beliefs).filter_map(|belief| belief.expires).min();
+        changed
+    }
+
+    pub fn next_expiry(&self) -> Option<Millis> {
+        self.next_expiry
+    }
+
+    /// Agents of which offers are held.
+    pub fn holding(&self) -> Vec<AgentIx> {
+        let with_offers = self.rooms.iter().enumerate().filter(|(_, room)| !room.held.is_empty());
+        with_offers.filter_map(|(place, _)| u32::try_from(place).ok().map(AgentIx)).collect()
+    }
+
+    fn room(&mut self, ix: AgentIx) -> &mut Room {
+        let place = ix.0 as usize;
+        if self.rooms.len() <= place {
+            self.rooms.resize_with(place + 1, Room::default);
+        }
+        &mut self.rooms[place]
+    }
+
+    fn publish(&mut self, ix: AgentIx, world: &mut World) {
+        let room = self.room(ix);
+        let agent = &mut world.agents[ix.0 as usize];
+        agent.held = room.held.iter().map(|held| held.room).sum();
+        agent.expected = room.beliefs.iter().map(|belief| belief.room).sum();
+    }
+
+    /// Attributes and hosts of agents of which no offer has come.
+    pub fn describe(&mut self, world: &mut World, id: &Arc<str>, hostname: &str, attributes: BTreeMap<String, String>) {
+        let Some(ix) = self.known(id) else { return };
+        let agent = &mut world.agents[ix.0 as usize];
+        if agent.hostname.is_empty() {
+            agent.hostname = hostname.into();
+            agent.attributes = attributes;
+        }
+    }
+}
+
+impl Room {
+    fn believe(&mut self, room: Resources) {
+        let room = room.max(Resources::ZERO);
+        if room.is_zero() {
+            return;
+        }
+        match self.beliefs.last_mut().filter(|belief| belief.expires.is_none()) {
+            Some(belief) => belief.room += room,
+            None => self.beliefs.push(Belief { room, expires: None }),
+        }
+    }
+
+    /// Room that has been offered is not believed any longer, oldest first. It may be less than what was believed: the offer may have
+    /// crossed the call that gave rise to the latest belief.
+    fn consume(&mut self, mut offered: Resources) {
+        for belief in &mut self.beliefs {
+            let part = belief.room.min(offered);
+            (belief.room, offered) = (belief.room - part, offered - part);
+        }
+        // Crumbs without processor or memory are of no use to any task.
+        self.beliefs.retain(|belief| belief.room.cpu > 0 || belief.room.memory > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::offer;
+    use super::*;
+
+    const A: AgentIx = AgentIx(0);
+
+    fn cores(n: i64) -> Resources {
+        Resources::new(n * 1000, n * 1024)
+    }
+
+    fn with_offer() -> (Offers, World) {
+        let (mut offers, mut world) = (Offers::default(), World::default());
+        assert_eq!(offers.receive(offer("O1", "A", 4), &mut world), None);
+        (offers, world)
+    }
+
+    #[test]
+    fn offers_are_room_once() {
+        let (mut offers, mut world) = with_offer();
+        offers.receive(offer("O1", "A", 4), &mut world);
+        offers.receive(offer("O2", "A", 1), &mut world);
+        assert_eq!(world.agents[0].held, cores(5));
+        assert_eq!((&*world.agents[0].hostname, world.agents[0].attributes["rack"].as_str()), ("host-A", "r1"));
+        offers.rescind("O1", &mut world);
+        offers.rescind("O1", &mut world);
+        assert_eq!(world.agents[0].held, cores(1));
+        assert_eq!(offers.take(A, &mut world).offers, ["O2".into()]);
+        assert!(world.agents[0].held.is_zero());
+    }
+
+    #[test]
+    fn a_belief_lasts_until_its_room_comes_or_a_revive_brings_nothing() {
+        let (mut offers, mut world) = with_offer();
+        offers.give_back(A, &mut world);
+        assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(0), cores(4)));
+        assert!(offers.unasked() && !offers.expire(&mut world, 1 << 40));
+        offers.revived(100);
+        assert!(!offers.unasked() && !offers.expire(&mut world, 599));
+        offers.receive(offer("O2", "A", 3), &mut world);
+        assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(3), cores(1)));
+        offers.believe(A, cores(2), &mut world);
+        assert!(offers.expire(&mut world, 600));
+        assert_eq!(world.agents[0].expected, cores(2), "what arose after the REVIVE is still believed");
+    }
+
+    #[test]
+    fn a_lost_agent_has_no_room() {
+        let (mut offers, mut world) = with_offer();
+        offers.believe(A, cores(1), &mut world);
+        world.agents[0].present = false;
+        offers.void(A, &mut world);
+        offers.believe(A, cores(1), &mut world);
+        assert!(world.agents[0].held.is_zero() && world.agents[0].expected.is_zero());
+        offers.receive(offer("O2", "A", 4), &mut world);
+        assert!(world.agents[0].present);
+    }
+
+    #[test]
+    fn a_lost_connection_makes_held_room_expected() {
+        let (mut offers, mut world) = with_offer();
+        offers.disconnected(&mut world);
+        assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(0), cores(4)));
+        offers.subscribed(1000);
+        offers.revived(1000);
+        assert!(!offers.expire(&mut world, 10_999), "agents may take seconds to come back");
+        assert!(offers.expire(&mut world, 11_000));
+    }
+
+    #[test]
+    fn agents_under_maintenance_are_not_used() {
+        let (mut offers, mut world) = with_offer();
+        let planned = Offer { unavailability: Some(serde_json::json!({"start": {}})), ..offer("O2", "A", 4) };
+        assert_eq!(offers.receive(planned, &mut world), Some("O2".into()));
+        assert!(!world.agents[0].present && world.agents[0].held.is_zero());
+    }
+}

@@ -1,0 +1,106 @@
+//! Reconciliation: finding out what really runs (Mesos docs, `reconciliation.md`).
+//!
+//! A round asks about every task we know, each with its agent, and again about those that were not answered, ever less often: silence
+//! means that their agents are not back yet, never that they are lost. Then it asks for all tasks of the framework, to find those that
+//! we do not know. Mesos does not say where its answer to that ends, but it answers in order: a question about a task that cannot exist
+//! is answered right behind it. While agents are missing after a change of the master that answer does not come; then we wait a while.
+
+use std::sync::Arc;
+
+use super::ledger::Ledger;
+use super::wire::{Call, ReconcileTask, Value};
+use crate::policy::world::{Millis, World};
+
+const BATCH: usize = 1000;
+const FIRST_WAIT_MS: u64 = 1000;
+const MAX_WAIT_MS: u64 = 30_000;
+const EVERY_MS: u64 = 15 * 60 * 1000;
+/// Longest wait for the answers before orders are given.
+const PATIENCE_MS: u64 = 5000;
+
+/// Where the questioning stands.
+#[derive(Debug, Default)]
+pub struct Reconcile {
+    round: Option<Round>,
+    /// The made-up task whose answer ends the first round, and how long to wait for it.
+    last: Option<(Arc<str>, Millis)>,
+    next_round: Option<Millis>,
+    rounds: u64,
+}
+
+#[derive(Debug)]
+struct Round {
+    mark: u64,
+    ask_at: Millis,
+    wait_ms: u64,
+}
+
+impl Reconcile {
+    /// Begins the round of a new connection: until [`Self::pending`] is false, no orders.
+    pub fn connected(&mut self, ledger: &mut Ledger, world: &World, now: Millis) -> Vec<Call> {
+        let mut calls = self.round(ledger, world, now);
+        let last: Arc<str> = format!("microscaler-reconciled-{}", self.rounds).into();
+        calls.push(Call::reconcile(vec![ReconcileTask { task_id: Value::from(last.clone()), agent_id: None }]));
+        self.last = Some((last, now + PATIENCE_MS));
+        calls
+    }
+
+    /// Without a connection, nothing is asked.
+    pub fn disconnected(&mut self) {
+        (self.round, self.last, self.next_round) = (None, None, None);
+    }
+
+    /// A framework that has never been has no tasks.
+    pub fn nothing_to_ask(&mut self, now: Millis) {
+        self.next_round = Some(now + EVERY_MS);
+    }
+
+    pub fn pending(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Whether this is the answer that ends the first round, and no task at all.
+    pub fn is_last(&mut self, id: &str) -> bool {
+        if self.last.as_ref().is_some_and(|(last, _)| &**last == id) {
+            self.last = None;
+        }
+        id.starts_with("microscaler-reconciled-")
+    }
+
+    /// The questions that are due.
+    pub fn due(&mut self, ledger: &mut Ledger, world: &World, now: Millis) -> Vec<Call> {
+        if self.last.as_ref().is_some_and(|(_, until)| *until <= now) {
+            tracing::info!("some agents are not back yet; their tasks are not known");
+            self.last = None;
+        }
+        if self.next_round.is_some_and(|at| at <= now) {
+            return self.round(ledger, world, now);
+        }
+        let Some(round) = self.round.as_mut().filter(|round| round.ask_at <= now) else { return Vec::new() };
+        round.wait_ms = (round.wait_ms * 2).min(MAX_WAIT_MS);
+        round.ask_at = now + round.wait_ms;
+        let questions = ledger.unheard(world, round.mark);
+        if questions.is_empty() {
+            self.round = None;
+        }
+        batches(questions).collect()
+    }
+
+    pub fn next(&self) -> Option<Millis> {
+        let times = [self.round.as_ref().map(|round| round.ask_at), self.last.as_ref().map(|last| last.1), self.next_round];
+        times.into_iter().flatten().min()
+    }
+
+    fn round(&mut self, ledger: &mut Ledger, world: &World, now: Millis) -> Vec<Call> {
+        self.rounds += 1;
+        self.next_round = Some(now + EVERY_MS);
+        let mark = ledger.mark();
+        self.round = Some(Round { mark, ask_at: now + FIRST_WAIT_MS, wait_ms: FIRST_WAIT_MS });
+        batches(ledger.unheard(world, mark)).chain([Call::reconcile(Vec::new())]).collect()
+    }
+}
+
+fn batches(questions: Vec<ReconcileTask>) -> impl Iterator<Item = Call> {
+    let batches: Vec<_> = questions.chunks(BATCH).map(|batch| Call::reconcile(batch.to_vec())).collect();
+    batches.into_iter()
+}
