@@ -22,7 +22,7 @@ const LEADERS_PAGES: [&str; 4] = ["/master/state", "/master/slaves", "/master/ta
 /// Between two looks at something that is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Masters, agents and, with several masters, ZooKeeper. Everything ends with this value: daemons, executors, tasks and files;
+/// Masters, agents and, with several masters, `ZooKeeper`. Everything ends with this value: daemons, executors, tasks and files;
 /// also if the process that holds it is killed.
 pub struct Cluster {
     pub(crate) masters: Vec<Daemon>,
@@ -92,7 +92,6 @@ impl AgentHandle<'_> {
 }
 
 impl Cluster {
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

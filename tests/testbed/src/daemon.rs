@@ -27,7 +27,7 @@ pub(crate) struct Recipe {
     pub directory: PathBuf,
 }
 
-/// A master, an agent or ZooKeeper. All methods may be called from any thread.
+/// A master, an agent or `ZooKeeper`. All methods may be called from any thread.
 pub struct Daemon {
     recipe: Recipe,
     state: Mutex<State>,
