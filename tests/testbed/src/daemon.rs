@@ -103,6 +103,13 @@ impl Daemon {
         self.lock().is_running()
     }
 
+    /// Whether it has ended without [`kill`](Self::kill).
+    #[must_use]
+    pub fn has_ended_by_itself(&self) -> bool {
+        let mut state = self.lock();
+        state.child.is_some() && !state.is_running()
+    }
+
     /// Starts it (again), on the same port and directory; nothing if it runs. Does not wait until it serves:
     /// see [`Cluster::wait_until_ready`](crate::Cluster::wait_until_ready).
     ///
