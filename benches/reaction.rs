@@ -47,7 +47,13 @@ fn cluster() -> Cluster {
 fn grow(n: usize, rounds: usize) -> (Vec<Duration>, Vec<Duration>) {
     let mesos = cluster();
     let ours = {
-        let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", &format!("behavior: {{scaleDown: {{stabilizationWindowMilliseconds: 0}}}}\n{PUSHED}")))]);
+        let scaler = Scaler::start(
+            &mesos,
+            &[(
+                "web.yaml",
+                &sleeper("web", &format!("behavior: {{scaleDown: {{stabilizationWindowMilliseconds: 0}}}}\n{PUSHED}")),
+            )],
+        );
         scaler.push("web", "load", 0.0);
         let mut pusher = Pusher::open(&scaler, "web");
         let round = |_| {
@@ -84,8 +90,10 @@ fn grow(n: usize, rounds: usize) -> (Vec<Duration>, Vec<Duration>) {
 fn swap(rounds: usize) -> (Vec<Duration>, Vec<Duration>, Value) {
     let mesos = cluster();
     let (ours, reactions) = {
-        let web = sleeper("web", &format!("priority: 1\nbehavior: {{scaleDown: {{stabilizationWindowMilliseconds: 0}}}}\n{PUSHED}"));
-        let scaler = Scaler::start(&mesos, &[("web.yaml", &web), ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}")))]);
+        let web =
+            sleeper("web", &format!("priority: 1\nbehavior: {{scaleDown: {{stabilizationWindowMilliseconds: 0}}}}\n{PUSHED}"));
+        let scaler =
+            Scaler::start(&mesos, &[("web.yaml", &web), ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}")))]);
         let slots = i64::try_from(SLOTS).unwrap();
         scaler.push("web", "load", 0.0);
         scaler.settle(&mesos, &[("web", 0), ("rest", slots)]);
@@ -112,7 +120,8 @@ fn swap(rounds: usize) -> (Vec<Duration>, Vec<Duration>, Value) {
     let round = |_| {
         rest();
         // As many from each agent, as a plan over four agents would.
-        let victims: Vec<(String, String)> = (0..AGENTS).flat_map(|i| on_agent(&low, i).into_iter().take(SWAP / AGENTS)).collect();
+        let victims: Vec<(String, String)> =
+            (0..AGENTS).flat_map(|i| on_agent(&low, i).into_iter().take(SWAP / AGENTS)).collect();
         let onlooker = Onlooker::start(&mesos);
         let start = Instant::now();
         bare.kill(&victims);
@@ -162,7 +171,8 @@ impl Pusher {
 
     fn push(&mut self, value: usize) {
         let body = value.to_string();
-        let request = Request { method: "POST", path: &self.path, headers: "Content-Type: text/plain\r\n", body: body.as_bytes() };
+        let request =
+            Request { method: "POST", path: &self.path, headers: "Content-Type: text/plain\r\n", body: body.as_bytes() };
         let response = self.connection.call(request).unwrap();
         assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
     }
@@ -221,7 +231,8 @@ impl Bare {
 
     /// Gives back all offers.
     fn release(&mut self) {
-        let offers: Vec<Value> = std::mem::take(&mut self.framework.offers).into_values().map(|offer| offer["id"].clone()).collect();
+        let offers: Vec<Value> =
+            std::mem::take(&mut self.framework.offers).into_values().map(|offer| offer["id"].clone()).collect();
         if !offers.is_empty() {
             self.framework.calls.decline(&offers.iter().collect::<Vec<_>>(), Duration::from_secs(300));
             self.framework.calls.flush().unwrap();
@@ -235,7 +246,8 @@ impl Bare {
         while launched.len() < n {
             let offers: Vec<Value> = std::mem::take(&mut self.framework.offers).into_values().collect();
             for offer in offers {
-                let room = (0..n - launched.len()).take_while(|i| scalar(&offer, "cpus") + 1e-6 >= 0.5 * (1.0 + f64::from(u32::try_from(*i).unwrap())));
+                let room = (0..n - launched.len())
+                    .take_while(|i| scalar(&offer, "cpus") + 1e-6 >= 0.5 * (1.0 + f64::from(u32::try_from(*i).unwrap())));
                 let ids: Vec<String> = room.map(|i| format!("bare.{app}.{}", self.serial + i)).collect();
                 self.serial += ids.len();
                 if ids.is_empty() {
@@ -272,7 +284,9 @@ impl Bare {
     }
 
     fn wait_state(&mut self, tasks: &[(String, String)], state: &str) {
-        let reached = |framework: &mut Framework| tasks.iter().all(|(id, _)| framework.statuses.get(id).is_some_and(|status| status["state"] == state)).then_some(());
+        let reached = |framework: &mut Framework| {
+            tasks.iter().all(|(id, _)| framework.statuses.get(id).is_some_and(|status| status["state"] == state)).then_some(())
+        };
         self.framework.wait_for(PATIENCE, reached).unwrap();
     }
 }

@@ -9,14 +9,23 @@ use support::{PUSHED, REMAINDER, Scaler, alive, cluster, running, sleeper};
 
 /// The moments are random, but a failure can be repeated with its seed.
 fn random() -> fastrand::Rng {
-    let seed = std::env::var("MICROSCALER_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed =
+        std::env::var("MICROSCALER_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("MICROSCALER_TEST_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
 
 fn two_apps() -> [(&'static str, String); 2] {
     [
-        ("search.yaml", sleeper("search", &format!("priority: 1\nminReplicas: 1\nbehavior: {{scaleDown: {{stabilizationWindowMilliseconds: 100}}}}\n{PUSHED}"))),
+        (
+            "search.yaml",
+            sleeper(
+                "search",
+                &format!(
+                    "priority: 1\nminReplicas: 1\nbehavior: {{scaleDown: {{stabilizationWindowMilliseconds: 100}}}}\n{PUSHED}"
+                ),
+            ),
+        ),
         ("rest.yaml", sleeper("rest", &format!("priority: 2\nminReplicas: 1\n{REMAINDER}"))),
     ]
 }
@@ -122,7 +131,9 @@ fn a_dead_agent_is_replaced_and_a_surplus_ends_when_it_returns() {
     let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 6\nplacement: {spread: rack}"))]);
     scaler.settle(&mesos, &[("web", 6)]);
     mesos.agent(0).kill();
-    scaler.wait("the lost half to be replaced", || scaler.counts("web").is_some_and(|(_, running, _)| running == 6) && running(&mesos, "web").len() == 6);
+    scaler.wait("the lost half to be replaced", || {
+        scaler.counts("web").is_some_and(|(_, running, _)| running == 6) && running(&mesos, "web").len() == 6
+    });
     mesos.agent(0).start().unwrap();
     mesos.wait_until_ready(support::PATIENCE).unwrap();
     scaler.settle(&mesos, &[("web", 6)]);

@@ -76,7 +76,11 @@ fn placement_is_kept() {
     let nowhere = "replicas: 1\nplacement:\n  where: [{attribute: rack, operator: In, values: [r9]}]";
     let scaler = Scaler::start(
         &mesos,
-        &[("one.yaml", &sleeper("one", only_r1)), ("two.yaml", &sleeper("two", spread)), ("none.yaml", &sleeper("none", nowhere))],
+        &[
+            ("one.yaml", &sleeper("one", only_r1)),
+            ("two.yaml", &sleeper("two", spread)),
+            ("none.yaml", &sleeper("none", nowhere)),
+        ],
     );
     scaler.settle(&mesos, &[("one", 10), ("two", 6)]);
     let agents: Vec<String> = (0..4).map(|i| mesos.agent(i).id().unwrap()).collect();
@@ -92,7 +96,8 @@ fn placement_is_kept() {
 #[test]
 fn a_changed_template_rolls_over_without_a_gap() {
     let mesos = cluster(1);
-    let with = |word: &str| app("web", "replicas: 4", SLOT, &format!("shell: exec sleep 100000\nenv: [{{name: WORD, value: {word}}}]"));
+    let with =
+        |word: &str| app("web", "replicas: 4", SLOT, &format!("shell: exec sleep 100000\nenv: [{{name: WORD, value: {word}}}]"));
     let scaler = Scaler::start(&mesos, &[("web.yaml", &with("old"))]);
     scaler.settle(&mesos, &[("web", 4)]);
     let old: BTreeSet<String> = running(&mesos, "web").into_iter().collect();
@@ -114,7 +119,8 @@ fn a_changed_template_rolls_over_without_a_gap() {
 #[test]
 fn a_rollover_in_a_full_pool_goes_on_in_place() {
     let mesos = cluster(1);
-    let with = |word: &str| app("rest", REMAINDER, SLOT, &format!("shell: exec sleep 100000\nenv: [{{name: WORD, value: {word}}}]"));
+    let with =
+        |word: &str| app("rest", REMAINDER, SLOT, &format!("shell: exec sleep 100000\nenv: [{{name: WORD, value: {word}}}]"));
     let scaler = Scaler::start(&mesos, &[("rest.yaml", &with("old"))]);
     scaler.settle(&mesos, &[("rest", 8)]);
     let old = running(&mesos, "rest");
@@ -140,7 +146,13 @@ fn deleting_an_app_ends_its_tasks_and_no_others() {
 #[test]
 fn a_crash_loop_backs_off_and_harms_nobody_else() {
     let mesos = cluster(1);
-    let scaler = Scaler::start(&mesos, &[("bad.yaml", &app("bad", "priority: 1\nreplicas: 1", SLOT, "shell: exit 3")), ("good.yaml", &sleeper("good", "replicas: 2"))]);
+    let scaler = Scaler::start(
+        &mesos,
+        &[
+            ("bad.yaml", &app("bad", "priority: 1\nreplicas: 1", SLOT, "shell: exit 3")),
+            ("good.yaml", &sleeper("good", "replicas: 2")),
+        ],
+    );
     scaler.settle(&mesos, &[("good", 2)]);
     let good = running(&mesos, "good");
     scaler.wait("the loop to be seen", || scaler.app("bad").and_then(|app| app.status?.phase) == Some(Phase::Failed));
@@ -158,13 +170,15 @@ fn a_crash_loop_backs_off_and_harms_nobody_else() {
 #[test]
 fn a_bad_file_keeps_the_last_good_spec_and_says_so() {
     let mesos = cluster(1);
-    let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 3")), ("other.yaml", &sleeper("other", "replicas: 1"))]);
+    let scaler =
+        Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 3")), ("other.yaml", &sleeper("other", "replicas: 1"))]);
     scaler.settle(&mesos, &[("web", 3), ("other", 1)]);
     let before = running(&mesos, "web");
 
     scaler.write("web.yaml", &sleeper("web", "replicas: 3\nminReplicas: 50\nmaxReplicas: 40"));
     scaler.wait("the problem to be told", || scaler.reason("web").contains("50 is more than maxReplicas (40)"));
-    let stalled = scaler.app("web").unwrap().status.unwrap().conditions.into_iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    let stalled =
+        scaler.app("web").unwrap().status.unwrap().conditions.into_iter().find(|condition| condition.type_ == "Stalled").unwrap();
     assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "BadSpec"));
     assert!(stalled.message.contains("web.yaml:"), "{}", stalled.message);
 
@@ -181,7 +195,8 @@ fn a_bad_file_keeps_the_last_good_spec_and_says_so() {
 #[test]
 fn a_file_that_is_bad_from_the_start_ends_no_task() {
     let mesos = cluster(1);
-    let mut scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 3")), ("gone.yaml", &sleeper("gone", "replicas: 1"))]);
+    let mut scaler =
+        Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 3")), ("gone.yaml", &sleeper("gone", "replicas: 1"))]);
     scaler.settle(&mesos, &[("web", 3), ("gone", 1)]);
     let before = alive(&mesos);
     scaler.stop();
@@ -206,7 +221,13 @@ fn a_polled_document_drives_and_its_loss_holds() {
         "demand:\n- name: depth\n  http: {{url: \"{}\", pointer: /queues/0/depth, pollMilliseconds: 50}}\n  target: {{averageValue: 10}}\n  staleAfterMilliseconds: 700",
         document.url()
     );
-    let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", &demand)), ("safe.yaml", &sleeper("safe", &format!("{demand}\nfallback: {{replicas: 2}}")))]);
+    let scaler = Scaler::start(
+        &mesos,
+        &[
+            ("web.yaml", &sleeper("web", &demand)),
+            ("safe.yaml", &sleeper("safe", &format!("{demand}\nfallback: {{replicas: 2}}"))),
+        ],
+    );
     scaler.settle(&mesos, &[("web", 4), ("safe", 4)]);
     document.set(r#"{"queues": [{"depth": 10}]}"#);
     scaler.settle(&mesos, &[("web", 1), ("safe", 1)]);
@@ -220,7 +241,8 @@ fn a_polled_document_drives_and_its_loss_holds() {
 #[test]
 fn a_simulated_load_drives() {
     let mesos = cluster(1);
-    let demand = "demand:\n- name: load\n  simulated: {step: {from: 20, to: 50, afterMilliseconds: 1500}}\n  target: {averageValue: 10}";
+    let demand =
+        "demand:\n- name: load\n  simulated: {step: {from: 20, to: 50, afterMilliseconds: 1500}}\n  target: {averageValue: 10}";
     let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", demand))]);
     scaler.settle(&mesos, &[("web", 5)]);
 }
@@ -235,7 +257,8 @@ fn ports_and_environment_reach_the_task() {
     );
     let scaler = Scaler::start(&mesos, &[("web.yaml", &app("web", "replicas: 1", SLOT, &template))]);
     scaler.settle(&mesos, &[("web", 1)]);
-    let text = wait_for("the task's words", || Some(std::fs::read_to_string(out.path()).unwrap()).filter(|text| text.ends_with('\n')));
+    let text =
+        wait_for("the task's words", || Some(std::fs::read_to_string(out.path()).unwrap()).filter(|text| text.ends_with('\n')));
     let words: Vec<&str> = text.split_whitespace().collect();
     let port: u16 = words[0].parse().unwrap();
     assert!((31000..=31999).contains(&port), "{text}");
@@ -247,16 +270,23 @@ fn observe_reports_but_does_nothing_and_suspend_freezes() {
     let mesos = cluster(1);
     let scaler = Scaler::start(
         &mesos,
-        &[("seen.yaml", &sleeper("seen", "priority: 1\nreplicas: 3\nmode: Observe")), ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}")))],
+        &[
+            ("seen.yaml", &sleeper("seen", "priority: 1\nreplicas: 3\nmode: Observe")),
+            ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}"))),
+        ],
     );
     scaler.settle(&mesos, &[("rest", 8)]);
-    scaler.wait("the rehearsal", || scaler.app("seen").and_then(|app| app.status).is_some_and(|status| status.wanted == 3 && status.granted == 3));
+    scaler.wait("the rehearsal", || {
+        scaler.app("seen").and_then(|app| app.status).is_some_and(|status| status.wanted == 3 && status.granted == 3)
+    });
     assert!(running(&mesos, "seen").is_empty());
 
     scaler.write("rest.yaml", &sleeper("rest", &format!("priority: 2\nsuspend: true\n{REMAINDER}")));
     scaler.wait("suspension", || scaler.app("rest").and_then(|app| app.status?.phase) == Some(Phase::Suspended));
     scaler.write("seen.yaml", &sleeper("seen", "priority: 1\nreplicas: 3"));
-    scaler.wait("the reason to be told", || scaler.app("seen").and_then(|app| app.status).is_some_and(|status| status.granted == 0));
+    scaler.wait("the reason to be told", || {
+        scaler.app("seen").and_then(|app| app.status).is_some_and(|status| status.granted == 0)
+    });
     assert_eq!(running(&mesos, "rest").len(), 8);
     scaler.write("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}")));
     scaler.settle(&mesos, &[("seen", 3), ("rest", 5)]);
@@ -273,7 +303,11 @@ fn limits_and_headroom_of_the_pool_are_kept() {
     };
     let scaler = Scaler::start(
         &mesos,
-        &[("pool.yaml", &pool("")), ("rest.yaml", &sleeper("rest", &format!("pool: small\npriority: 9\n{REMAINDER}"))), ("web.yaml", &sleeper("web", &format!("pool: small\npriority: 1\n{PUSHED}")))],
+        &[
+            ("pool.yaml", &pool("")),
+            ("rest.yaml", &sleeper("rest", &format!("pool: small\npriority: 9\n{REMAINDER}"))),
+            ("web.yaml", &sleeper("web", &format!("pool: small\npriority: 1\n{PUSHED}"))),
+        ],
     );
     scaler.settle(&mesos, &[("rest", 13), ("web", 0)]);
     scaler.push("web", "load", 30.0);
@@ -285,7 +319,13 @@ fn limits_and_headroom_of_the_pool_are_kept() {
 #[test]
 fn verbs_tell_the_truth() {
     let mesos = cluster(1);
-    let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", &format!("priority: 1\n{PUSHED}"))), ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}")))]);
+    let scaler = Scaler::start(
+        &mesos,
+        &[
+            ("web.yaml", &sleeper("web", &format!("priority: 1\n{PUSHED}"))),
+            ("rest.yaml", &sleeper("rest", &format!("priority: 2\n{REMAINDER}"))),
+        ],
+    );
     scaler.settle(&mesos, &[("web", 0), ("rest", 8)]);
     let server = ["--server", scaler.url()];
     let run = |args: &[&str]| microscaler(&[args, &server[..]].concat());

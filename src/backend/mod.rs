@@ -5,6 +5,7 @@
 //! So the world is the only ledger of tasks and room, and everything that judges an event is synchronous and tested as such.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::validated::{App, Key, Version};
 use crate::policy::world::{AgentIx, Millis, World};
@@ -119,6 +120,12 @@ pub trait Backend: Send {
     fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis);
 
     fn standing(&self) -> Standing;
+
+    /// The times from a reading or spec change to the calls it led to being written, since this was last asked.
+    fn reactions(&mut self) -> Vec<Duration>;
+
+    /// How many calls of each type have been written so far.
+    fn calls(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// A task id that tells everything needed to adopt the task after a restart: `namespace.app.version.incarnation-serial`.

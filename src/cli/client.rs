@@ -30,7 +30,8 @@ impl Server {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let unreachable = || format!("no Microscaler answers at {}: is it running there? (--server names another address)", self.server);
+        let unreachable =
+            || format!("no Microscaler answers at {}: is it running there? (--server names another address)", self.server);
         let response = request.send().await.with_context(unreachable)?;
         if response.status().is_success() {
             return Ok(response);

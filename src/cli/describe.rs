@@ -59,7 +59,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let Some(pool) = pools.items.iter().find(wanted) else { bail!("pool \"{path}\" not found") };
             let events: List<Event> = args.server.get("/v1/events/recent").await?;
-            let of_pool: Vec<Event> = events.items.into_iter().filter(|event| event.pool == path && event.app.is_none()).collect();
+            let of_pool: Vec<Event> =
+                events.items.into_iter().filter(|event| event.pool == path && event.app.is_none()).collect();
             pool_text(&args, pool, &of_pool)
         }
     };
@@ -84,15 +85,23 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         ("Generation", format!("{} (observed {})", app.metadata.generation.unwrap_or(0), status.observed_generation)),
     ];
     let mut text = fields_text(&fields);
-    text += &section("Demand", &["NAME", "VALUE", "AGE", "STATE", "MESSAGE"], status.demand.iter().map(|metric| {
-        let value = metric.value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let age = metric.age_milliseconds.map_or_else(|| "-".to_owned(), |age| format!("{age}ms"));
-        vec![metric.name.clone(), value, age, metric.state.to_string(), metric.message.clone().unwrap_or_default()]
-    }));
-    text += &section("Tasks", &["HOST", "PHASE", "READY", "AGE", "ID"], tasks.iter().map(|task| {
-        let age = table::duration(i64::try_from(task.age_milliseconds / 1000).unwrap_or(i64::MAX));
-        vec![task.host.clone(), format!("{:?}", task.phase), task.ready.to_string(), age, task.id.clone()]
-    }));
+    text += &section(
+        "Demand",
+        &["NAME", "VALUE", "AGE", "STATE", "MESSAGE"],
+        status.demand.iter().map(|metric| {
+            let value = metric.value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+            let age = metric.age_milliseconds.map_or_else(|| "-".to_owned(), |age| format!("{age}ms"));
+            vec![metric.name.clone(), value, age, metric.state.to_string(), metric.message.clone().unwrap_or_default()]
+        }),
+    );
+    text += &section(
+        "Tasks",
+        &["HOST", "PHASE", "READY", "AGE", "ID"],
+        tasks.iter().map(|task| {
+            let age = table::duration(i64::try_from(task.age_milliseconds / 1000).unwrap_or(i64::MAX));
+            vec![task.host.clone(), format!("{:?}", task.phase), task.ready.to_string(), age, task.id.clone()]
+        }),
+    );
     text + &conditions_text(&status.conditions) + &events_text(events)
 }
 
@@ -135,15 +144,23 @@ fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>
 
 fn conditions_text(conditions: &[Condition]) -> String {
     let now = clock::timestamp();
-    section("Conditions", &["TYPE", "STATUS", "SINCE", "REASON"], conditions.iter().map(|condition| {
-        let since = table::age(Some(condition.last_transition_time.0), now);
-        vec![condition.type_.clone(), condition.status.clone(), since, condition.reason.clone()]
-    }))
+    section(
+        "Conditions",
+        &["TYPE", "STATUS", "SINCE", "REASON"],
+        conditions.iter().map(|condition| {
+            let since = table::age(Some(condition.last_transition_time.0), now);
+            vec![condition.type_.clone(), condition.status.clone(), since, condition.reason.clone()]
+        }),
+    )
 }
 
 fn events_text(events: &[Event]) -> String {
     let now = clock::timestamp();
-    section("Events", &["TYPE", "REASON", "AGE", "MESSAGE"], events.iter().map(|event| {
-        vec![format!("{:?}", event.kind), event.reason.clone(), table::age(Some(event.at), now), event.message.clone()]
-    }))
+    section(
+        "Events",
+        &["TYPE", "REASON", "AGE", "MESSAGE"],
+        events.iter().map(|event| {
+            vec![format!("{:?}", event.kind), event.reason.clone(), table::age(Some(event.at), now), event.message.clone()]
+        }),
+    )
 }

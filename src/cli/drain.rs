@@ -73,7 +73,9 @@ async fn through_running(args: &Args) -> anyhow::Result<()> {
     args.server.post(&format!("/v1/drain/{pool}"), String::new()).await?;
     loop {
         let pools: List<MicroscalingPool> = args.server.get("/v1/pools").await?;
-        let this = |p: &&MicroscalingPool| p.metadata.name.as_deref() == Some(pool.name()) && p.metadata.namespace.as_deref() == Some(pool.namespace());
+        let this = |p: &&MicroscalingPool| {
+            p.metadata.name.as_deref() == Some(pool.name()) && p.metadata.namespace.as_deref() == Some(pool.namespace())
+        };
         let left = args.server.tasks(&format!("?pool={}", pool.name())).await?.len();
         if left == 0 && pools.items.iter().any(|pool| this(&pool)) {
             anstream::eprintln!("pool {pool} is empty and stays so until its Microscaler is stopped");

@@ -89,11 +89,13 @@ impl Args {
     }
 
     fn selects(&self, namespace: Option<&str>, name: &str) -> bool {
-        self.namespace.as_deref().is_none_or(|wanted| Some(wanted) == namespace) && self.name.as_deref().is_none_or(|wanted| wanted == name)
+        self.namespace.as_deref().is_none_or(|wanted| Some(wanted) == namespace)
+            && self.name.as_deref().is_none_or(|wanted| wanted == name)
     }
 
     fn select<T: ResourceExt>(&self, items: Vec<T>) -> anyhow::Result<Vec<T>> {
-        let items: Vec<T> = items.into_iter().filter(|item| self.selects(item.namespace().as_deref(), &item.name_any())).collect();
+        let items: Vec<T> =
+            items.into_iter().filter(|item| self.selects(item.namespace().as_deref(), &item.name_any())).collect();
         match (&self.name, items.is_empty()) {
             (Some(name), true) => bail!("\"{name}\" not found"),
             _ => Ok(items),
@@ -195,7 +197,8 @@ impl Args {
             let status = pool.status.clone().unwrap_or_default();
             let connected = status.conditions.iter().find(|condition| condition.type_ == "Connected");
             let connected = connected.map_or_else(|| "Unknown".to_owned(), |condition| condition.status.clone());
-            let mut row = vec![pool.name_any(), connected, status.agents.to_string(), status.tasks.to_string(), status.used, status.free];
+            let mut row =
+                vec![pool.name_any(), connected, status.agents.to_string(), status.tasks.to_string(), status.used, status.free];
             if self.wide() {
                 row.extend([status.master.unwrap_or_default(), status.framework_id.unwrap_or_default(), status.message]);
             }
@@ -283,5 +286,9 @@ impl Screen {
 }
 
 fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col)).ok().filter(|width| *width > 0).unwrap_or(80)
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map(|size| usize::from(size.ws_col))
+        .ok()
+        .filter(|width| *width > 0)
+        .unwrap_or(80)
 }

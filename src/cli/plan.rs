@@ -75,14 +75,20 @@ async fn plan_pool(pool: &Pool, specs: &Specs, demands: &[(Key, String, f64)]) -
 
 fn set_reading(world: &mut World, specs: &Specs, app: &Key, metric: &str, value: (f64, u64)) -> anyhow::Result<()> {
     if !specs.apps.contains_key(app) {
-        bail!("--demand: there is no app {app}; there are: {}", specs.apps.keys().map(Key::as_str).collect::<Vec<_>>().join(", "));
+        bail!(
+            "--demand: there is no app {app}; there are: {}",
+            specs.apps.keys().map(Key::as_str).collect::<Vec<_>>().join(", ")
+        );
     }
     // An app of another pool is not in this world.
     let Some(view) = world.apps.get_mut(app) else { return Ok(()) };
     let Some(spec) = &view.spec else { return Ok(()) };
     let Some(index) = spec.demand.iter().position(|m| &*m.name == metric) else {
         let names: Vec<&str> = spec.demand.iter().map(|m| &*m.name).collect();
-        bail!("--demand: app {app} has no metric {metric}; it has: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        bail!(
+            "--demand: app {app} has no metric {metric}; it has: {}",
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        );
     };
     view.readings[index] = Reading { value: Some(value), failure: None };
     Ok(())

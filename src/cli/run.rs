@@ -68,9 +68,13 @@ impl Source {
     pub fn follow(&self) -> anyhow::Result<SpecsFeed> {
         let specs = directory::follow(&self.manifests, default_pool(&self.mesos)?)?;
         if specs.borrow().pools.is_empty() {
-            let problems: Vec<String> = specs.borrow().problems.iter().map(|problem| format!("\n  {}", problem.message)).collect();
+            let problems: Vec<String> =
+                specs.borrow().problems.iter().map(|problem| format!("\n  {}", problem.message)).collect();
             let dir = self.manifests.display();
-            bail!("no MicroscalingPool in {dir}: add one, or give --mesos http://MASTER:5050 for the pool default{}", problems.concat());
+            bail!(
+                "no MicroscalingPool in {dir}: add one, or give --mesos http://MASTER:5050 for the pool default{}",
+                problems.concat()
+            );
         }
         Ok(specs)
     }
@@ -170,7 +174,10 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<std::fs::File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("another microscaler uses the state directory {}: end it first, or give this one its own --state-dir", state_dir.display())
+            bail!(
+                "another microscaler uses the state directory {}: end it first, or give this one its own --state-dir",
+                state_dir.display()
+            )
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }

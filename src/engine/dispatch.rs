@@ -48,9 +48,11 @@ fn kill(stop: &Stop, world: &World) -> Kill {
 #[must_use]
 pub fn drain(world: &World) -> Orders {
     let living = world.apps.iter().flat_map(|(app, view)| view.tasks.iter().map(move |task| (app, task)));
-    let kills = living
-        .filter(|(_, task)| task.phase != TaskPhase::Stopping)
-        .map(|(app, task)| Kill { app: app.clone(), id: task.id.clone(), grace_ms: None });
+    let kills = living.filter(|(_, task)| task.phase != TaskPhase::Stopping).map(|(app, task)| Kill {
+        app: app.clone(),
+        id: task.id.clone(),
+        grace_ms: None,
+    });
     Orders { kills: kills.collect(), quiet: true, ..Orders::default() }
 }
 

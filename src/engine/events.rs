@@ -20,7 +20,11 @@ pub fn of_plan(pool: &Key, before: &Plan, after: &Plan) -> Vec<Event> {
     }
     events.extend(gave_way(pool, after));
     let gone = before.verdicts.keys().filter(|app| !after.verdicts.contains_key(app));
-    events.extend(gone.map(|app| event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())));
+    events.extend(
+        gone.map(|app| {
+            event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())
+        }),
+    );
     events
 }
 

@@ -15,6 +15,7 @@
 //! | what the rest of the program sees of an engine | [`report`] |
 //! | the only caller of clocks | [`clock`] |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,8 @@ pub struct Engine<B> {
     plan: Plan,
     dispatcher: Dispatcher,
     progress: Progress,
+    /// Calls of each type that the metrics already know of.
+    called: BTreeMap<&'static str, u64>,
     /// When the oldest change arrived that no decision has answered yet.
     cause: Option<Instant>,
     /// Something changed since the last decision.
@@ -121,6 +124,7 @@ impl<B: Backend> Engine<B> {
             plan: Plan::default(),
             dispatcher,
             progress: Progress::default(),
+            called: BTreeMap::new(),
             cause: None,
             dirty: true,
             published: None,
@@ -258,11 +262,8 @@ impl<B: Backend> Engine<B> {
         if !self.backend.standing().ready {
             return;
         }
-        let orders = if self.inputs.drain {
-            dispatch::drain(&self.world)
-        } else {
-            self.dispatcher.orders(&self.plan, &self.world, cause)
-        };
+        let orders =
+            if self.inputs.drain { dispatch::drain(&self.world) } else { self.dispatcher.orders(&self.plan, &self.world, cause) };
         if !dispatch::is_empty(&orders) {
             self.backend.dispatch(orders, &mut self.world, now);
         }
@@ -290,11 +291,20 @@ impl<B: Backend> Engine<B> {
         drop(self.outputs.events.send(event));
     }
 
-    fn publish_if_due(&mut self) {
+    /// Passes on what the backend has counted.
+    fn count(&mut self) {
         for reaction in self.backend.reactions() {
             self.inputs.metrics.reaction(reaction);
             self.progress.reacted(reaction);
         }
+        for (kind, total) in self.backend.calls() {
+            let counted = self.called.insert(kind, total).unwrap_or(0);
+            self.inputs.metrics.calls(kind, total - counted);
+        }
+    }
+
+    fn publish_if_due(&mut self) {
+        self.count();
         let now = clock::instant();
         let interval = if self.unpublished { PUBLISH_INTERVAL } else { HEARTBEAT };
         if self.published.is_some_and(|published| now < published + interval) {

@@ -49,7 +49,9 @@ pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch
     loop {
         let newest = specs.borrow_and_update().clone();
         say_unassigned(&newest);
-        let outdated = |key: &Key, running: &Running| newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.mesos, &running.mesos));
+        let outdated = |key: &Key, running: &Running| {
+            newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.mesos, &running.mesos))
+        };
         let gone: Vec<Key> = engines.iter().filter(|(key, running)| outdated(key, running)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             if let Some(running) = engines.remove(&key) {
@@ -95,8 +97,7 @@ async fn stop(key: &Key, running: Running, shared: &Shared) {
 }
 
 fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, crate::backend::mesos::Error> {
-    let options = Options { state_dir: shared.state_dir.clone(), fresh: shared.fresh };
-    let backend = Mesos::start(spec.pool.clone(), options, shared.incarnation.clone())?;
+    let backend = Mesos::start(spec.pool.clone(), &shared.state_dir, Options { fresh: shared.fresh })?;
     let board = Arc::new(Board::new());
     let empty = Report {
         pool: spec.raw.clone(),
@@ -110,7 +111,13 @@ fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, 
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let (asks, asks_in) = mpsc::channel(16);
     let (stop, shutdown) = watch::channel(false);
-    shared.pools.insert(Handle { pool: spec.pool.key.clone(), reports: reports_out, events: events.clone(), journal: journal.clone(), asks });
+    shared.pools.insert(Handle {
+        pool: spec.pool.key.clone(),
+        reports: reports_out,
+        events: events.clone(),
+        journal: journal.clone(),
+        asks,
+    });
     let inputs = Inputs {
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),

@@ -19,10 +19,10 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.headroom = pool.headroom;
     world.end_orphans = specs.complete;
     for (key, view) in &mut world.apps {
-        // A deletion counts at once; but an app that was never seen by this process may stand in a file that cannot be read.
         let declared = specs.apps.get(key).is_some_and(|spec| spec.app.pool == pool.key);
         if !declared && view.spec.take().is_some() {
             view.readings.clear();
+            view.deleted = true;
         }
     }
     for app in apps(specs, &pool.key) {
@@ -32,9 +32,11 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
             Some(spec) => view.readings.drain(..).enumerate().map(|(i, reading)| (name_of(spec, i), reading)).collect(),
             None => Vec::new(),
         };
-        let reading = |name: &Arc<str>| old.iter().find(|(old, _)| old.as_ref() == Some(name)).map(|(_, reading)| reading.clone());
+        let reading =
+            |name: &Arc<str>| old.iter().find(|(old, _)| old.as_ref() == Some(name)).map(|(_, reading)| reading.clone());
         view.readings = app.demand.iter().map(|metric| reading(&metric.name).unwrap_or_default()).collect();
         view.spec = Some(app);
+        view.deleted = false;
     }
     world.apps.retain(|_, view| view.spec.is_some() || !view.tasks.is_empty());
 }
@@ -79,7 +81,8 @@ mod tests {
     }
 
     fn app(metrics: &[&str]) -> String {
-        let demand: String = metrics.iter().map(|name| format!("  - {{name: {name}, push: {{}}, target: {{averageValue: 10}}}}\n")).collect();
+        let demand: String =
+            metrics.iter().map(|name| format!("  - {{name: {name}, push: {{}}, target: {{averageValue: 10}}}}\n")).collect();
         format!(
             "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscaledApp\nmetadata: {{name: search}}\nspec:\n  demand:\n{demand}  \
              template:\n    resources: {{cpu: 100m, memory: 32Mi}}\n    shell: sleep 1\n"

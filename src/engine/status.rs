@@ -58,7 +58,11 @@ fn pool_key(pool: &MicroscalingPool) -> Key {
 
 fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>) -> AppStatus {
     let (Some(view), Some(verdict)) = (sight.world.apps.get(key), sight.plan.verdicts.get(key)) else {
-        return AppStatus { observed_generation: spec.app.generation, reason: "not judged yet".to_owned(), ..AppStatus::default() };
+        return AppStatus {
+            observed_generation: spec.app.generation,
+            reason: "not judged yet".to_owned(),
+            ..AppStatus::default()
+        };
     };
     let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key)).map(|problem| &*problem.message);
     let reason = reason(sight, verdict, problem);
@@ -121,7 +125,13 @@ fn app_conditions(
     let served = sight.standing.ready && !short && verdict.ready >= verdict.granted;
     let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);
     let stalled = problem.is_some() || phase == Phase::Failed || sight.standing.stalled;
-    let why_stalled = if problem.is_some() { "BadSpec" } else if sight.standing.stalled { "Disconnected" } else { "TasksFail" };
+    let why_stalled = if problem.is_some() {
+        "BadSpec"
+    } else if sight.standing.stalled {
+        "Disconnected"
+    } else {
+        "TasksFail"
+    };
     let list = [
         ("Ready", served, if served { "AllRunning" } else { word(phase) }),
         ("Reconciling", moving && phase != Phase::Suspended, if moving { word(phase) } else { "NothingToDo" }),
@@ -131,7 +141,8 @@ fn app_conditions(
         ("GivingWay", phase == Phase::GivingWay, if phase == Phase::GivingWay { "MoreImportantWork" } else { "NotNeeded" }),
     ];
     let old = old.map_or(&[][..], |old| &old.conditions);
-    let condition = |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, spec.app.generation, old);
+    let condition =
+        |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, spec.app.generation, old);
     list.into_iter().map(condition).collect()
 }
 
@@ -149,7 +160,15 @@ fn word(phase: Phase) -> &'static str {
 }
 
 /// A condition keeps the time of its last change for as long as its status stays.
-fn condition(sight: &Sight, kind: &str, status: bool, word: &str, message: &str, generation: i64, old: &[Condition]) -> Condition {
+fn condition(
+    sight: &Sight,
+    kind: &str,
+    status: bool,
+    word: &str,
+    message: &str,
+    generation: i64,
+    old: &[Condition],
+) -> Condition {
     let status = if status { "True" } else { "False" };
     let kept = old.iter().find(|old| old.type_ == kind && old.status == status).map(|old| old.last_transition_time.clone());
     Condition {

@@ -107,13 +107,27 @@ impl Victims {
     }
 
     /// Adds victims from anywhere until `need` is met beside `room` and the room of those already chosen. Whether it is met.
-    pub fn anywhere(&mut self, seats: &[Seat], winner: Rank, need: Resources, room: Resources, chosen: &mut Vec<Candidate>) -> bool {
+    pub fn anywhere(
+        &mut self,
+        seats: &[Seat],
+        winner: Rank,
+        need: Resources,
+        room: Resources,
+        chosen: &mut Vec<Candidate>,
+    ) -> bool {
         choose(self.everywhere(), seats, winner, need, room, chosen)
     }
 }
 
 /// Greedily takes candidates that help, least important first. Whether `need` is met in the end.
-fn choose(from: &[Candidate], seats: &[Seat], winner: Rank, need: Resources, room: Resources, chosen: &mut Vec<Candidate>) -> bool {
+fn choose(
+    from: &[Candidate],
+    seats: &[Seat],
+    winner: Rank,
+    need: Resources,
+    room: Resources,
+    chosen: &mut Vec<Candidate>,
+) -> bool {
     let mut room = chosen.iter().fold(room, |room, victim| room + victim.size);
     for victim in from.iter().take_while(|victim| victim.rank() > winner) {
         if need.fits(room) {

@@ -68,7 +68,8 @@ pub(super) fn verdict<'k>(seat: &Seat, pool: &Overview, giving_way: impl Iterato
 
 /// The verdict on an app whose spec is gone.
 pub(super) fn deleted(view: &AppView) -> Verdict {
-    let count = |phase: TaskPhase| i64::try_from(view.tasks.iter().filter(|task| task.phase == phase).count()).unwrap_or(i64::MAX);
+    let count =
+        |phase: TaskPhase| i64::try_from(view.tasks.iter().filter(|task| task.phase == phase).count()).unwrap_or(i64::MAX);
     Verdict {
         wanted: 0,
         granted: 0,
@@ -197,7 +198,9 @@ impl fmt::Display for Reason {
                 let state = if *state == DemandState::Failed { "failed" } else { "is stale" };
                 write!(f, "metric {name} {state} ({why}): holding {holding}")
             }
-            Self::Fallback { name, replicas } => write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica")),
+            Self::Fallback { name, replicas } => {
+                write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica"))
+            }
             Self::PoolFull { wanted, granted, priorities: (first, last), held_above, all } => {
                 write!(f, "{wanted} wanted, {granted} granted: pool full, ")?;
                 match first == last {

@@ -24,7 +24,7 @@ pub struct World {
     pub apps: BTreeMap<Key, AppView>,
     /// Agents are never removed, so that an [`AgentIx`] stays good; gone ones have [`Agent::present`] unset.
     pub agents: Vec<Agent>,
-    /// Tasks of apps without a spec are ended. Unset while some specs cannot be read, as the app may be among them.
+    /// Tasks of apps that this process never saw a spec of are ended. Unset while some specs cannot be read, as the app may be among them.
     pub end_orphans: bool,
 }
 
@@ -33,6 +33,8 @@ pub struct World {
 pub struct AppView {
     /// `None`: deleted, or never seen by this process; only its tasks are known.
     pub spec: Option<Arc<App>>,
+    /// This process has seen it being deleted.
+    pub deleted: bool,
     /// One for each of `spec.demand`, in the same order.
     pub readings: Vec<Reading>,
     /// All tasks that are not known to have ended, in order of their ids.

@@ -94,9 +94,9 @@ impl Metrics {
         self.convergence.get_or_create(&app_labels(app)).observe(took.as_secs_f64());
     }
 
-    /// A call of this type (ACCEPT, KILL, REVIVE …) was written.
-    pub fn call(&self, kind: &str) {
-        self.calls.get_or_create(&[("type", kind.to_owned())]).inc();
+    /// So many calls of this type (ACCEPT, KILL, REVIVE …) were written.
+    pub fn calls(&self, kind: &str, count: u64) {
+        self.calls.get_or_create(&[("type", kind.to_owned())]).inc_by(count);
     }
 
     /// A task has ended.

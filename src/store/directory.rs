@@ -178,7 +178,11 @@ impl Directory {
     fn metadata(&mut self, kind: Kind, key: &Key, written: &ObjectMeta, spec: &impl serde::Serialize) -> ObjectMeta {
         let spec = serde_json::to_value(spec).unwrap_or_default();
         let fresh = || Seen {
-            metadata: ObjectMeta { creation_timestamp: Some(Time(clock::timestamp())), generation: Some(0), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                creation_timestamp: Some(Time(clock::timestamp())),
+                generation: Some(0),
+                ..ObjectMeta::default()
+            },
             spec: serde_json::Value::Null,
         };
         let seen = self.seen.entry((kind, key.clone())).or_insert_with(fresh);
@@ -218,7 +222,8 @@ impl FileState {
         } else {
             self.merge(fresh);
         }
-        self.problems = checked.problems.iter().map(|problem| SpecProblem { app: app_of(problem), message: problem.to_string() }).collect();
+        self.problems =
+            checked.problems.iter().map(|problem| SpecProblem { app: app_of(problem), message: problem.to_string() }).collect();
         for problem in &self.problems {
             warn!("{}: the last good spec stays in force", problem.message);
         }

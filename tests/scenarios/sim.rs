@@ -21,8 +21,7 @@ pub fn key(name: &str) -> Key {
 
 /// An app with one replica of one core and 64 MiB at priority 100, and nothing else.
 pub fn app(name: &str) -> App {
-    let damping =
-        |window_ms| Damping { window_ms, limits: Vec::new(), select: SelectPolicy::Max, tolerance: None };
+    let damping = |window_ms| Damping { window_ms, limits: Vec::new(), select: SelectPolicy::Max, tolerance: None };
     let amount = |text: &str| Quantity(text.to_owned());
     App {
         key: key(name),
@@ -109,8 +108,7 @@ impl Sim {
         let ix = AgentIx(u32::try_from(self.world.agents.len()).unwrap());
         let name: Arc<str> = format!("a{}", ix.0 + 1).into();
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let agent =
-            Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
+        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
         self.world.agents.push(agent);
         self.capacity.push(room);
         ix
@@ -160,7 +158,8 @@ impl Sim {
     /// The agent and all its tasks are gone for good.
     pub fn lose(&mut self, agent: AgentIx) {
         let ix = agent.0 as usize;
-        self.world.agents[ix] = Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
+        self.world.agents[ix] =
+            Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
         for view in self.world.apps.values_mut() {
             view.tasks.retain(|task| task.agent != agent);
         }

@@ -30,7 +30,7 @@ async fn metrics_are_well_formed_and_complete() {
     metrics.decision(Duration::from_micros(300));
     metrics.reaction(Duration::from_millis(2));
     metrics.convergence(&search, Duration::from_millis(80));
-    metrics.call("ACCEPT");
+    metrics.calls("ACCEPT", 1);
     metrics.ending(End::Killed);
     fixture.push("shop/search/waiting", "1").await;
     fixture.push("shop/search/waiting", "x").await;

@@ -19,7 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A Mesos of `agents` hosts with 4 cores each.
 pub fn cluster(agents: usize) -> Cluster {
-    let agent = |i: usize| Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]").attribute("rack", format!("r{}", i % 2));
+    let agent = |i: usize| {
+        Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]").attribute("rack", format!("r{}", i % 2))
+    };
     (0..agents).fold(Cluster::builder().fast_failure_detection(), |builder, i| builder.agent(agent(i))).start().unwrap()
 }
 
@@ -161,7 +163,9 @@ impl Scaler {
     /// Waits until each app runs exactly so many replicas and nothing is on its way.
     pub fn settle(&self, cluster: &Cluster, wanted: &[(&str, i64)]) {
         self.wait(&format!("to settle at {wanted:?}"), || {
-            wanted.iter().all(|(app, count)| self.counts(app) == Some((*count, *count, 0)) && running(cluster, app).len() == usize::try_from(*count).unwrap())
+            wanted.iter().all(|(app, count)| {
+                self.counts(app) == Some((*count, *count, 0)) && running(cluster, app).len() == usize::try_from(*count).unwrap()
+            })
         });
     }
 
@@ -208,7 +212,10 @@ impl Drop for Scaler {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("log of microscaler:\n{}", self.log().lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "log of microscaler:\n{}",
+                self.log().lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 }
@@ -216,14 +223,16 @@ impl Drop for Scaler {
 /// The ids of the app's tasks that Mesos itself says are running, in order.
 pub fn running(cluster: &Cluster, app: &str) -> Vec<String> {
     let tasks = cluster.tasks().unwrap_or_default();
-    let mut ids: Vec<String> = tasks.into_iter().filter(|task| task.name == app && task.state == "TASK_RUNNING").map(|task| task.id).collect();
+    let mut ids: Vec<String> =
+        tasks.into_iter().filter(|task| task.name == app && task.state == "TASK_RUNNING").map(|task| task.id).collect();
     ids.sort();
     ids
 }
 
 /// All tasks that Mesos holds to be alive.
 pub fn alive(cluster: &Cluster) -> Vec<String> {
-    let mut ids: Vec<String> = cluster.tasks().unwrap().into_iter().filter(|task| !task.is_terminal()).map(|task| task.id).collect();
+    let mut ids: Vec<String> =
+        cluster.tasks().unwrap().into_iter().filter(|task| !task.is_terminal()).map(|task| task.id).collect();
     ids.sort();
     ids
 }
@@ -267,7 +276,8 @@ pub const REMAINDER: &str = "demand:\n- {name: rest, remainder: {}}";
 
 /// Runs `microscaler` with these arguments; `(exit code, stdout, stderr)`.
 pub fn microscaler(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_microscaler")).args(args).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_microscaler")).args(args).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -30,6 +30,7 @@ mod recordio;
 mod revive;
 mod session;
 mod stats;
+pub mod survey;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -215,5 +216,13 @@ impl Backend for Mesos {
 
     fn standing(&self) -> Standing {
         self.machine.standing().clone()
+    }
+
+    fn reactions(&mut self) -> Vec<Duration> {
+        self.stats.take_reactions()
+    }
+
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.stats.calls().collect()
     }
 }
