@@ -43,7 +43,7 @@ async fn a_task_is_launched_runs_and_ends() {
     rig.running(&web, 2).await;
     let task = cluster.get("/master/tasks").unwrap()["tasks"][0].clone();
     assert_eq!((task["name"].as_str(), task["role"].as_str()), (Some("web"), Some("web")));
-    assert!(task["labels"].to_string().contains("microscaler.dev/priority"));
+    assert!(task["labels"].to_string().contains("microscaling.dev/priority"));
     rig.kill(&web, &ids);
     rig.gone(&web).await;
     assert!(rig.endings.iter().all(|ending| ending.how == End::Killed) && rig.endings.len() == 2, "{:?}", rig.endings);

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::api::MicroscalingPool;
@@ -92,7 +92,6 @@ pub struct Engine<B> {
     published: Option<Instant>,
     unpublished: bool,
     backend_wake: Option<Millis>,
-    drained: Vec<oneshot::Sender<usize>>,
 }
 
 /// What ended a wait.
@@ -130,7 +129,6 @@ impl<B: Backend> Engine<B> {
             published: None,
             unpublished: true,
             backend_wake: None,
-            drained: Vec::new(),
         }
     }
 
@@ -267,20 +265,19 @@ impl<B: Backend> Engine<B> {
         if !dispatch::is_empty(&orders) {
             self.backend.dispatch(orders, &mut self.world, now);
         }
-        if self.inputs.drain && snapshot::tasks(&self.world) == 0 {
-            self.drained.drain(..).for_each(|waiting| drop(waiting.send(0)));
-        }
     }
 
     fn answer(&mut self, ask: Ask) {
         match ask {
             // The asker may have gone away meanwhile; that is no matter.
-            Ask::Tasks(reply) => drop(reply.send(status::tasks(&self.world, &self.pool, clock::now()))),
+            Ask::Tasks(reply) => {
+                let _ = reply.send(status::tasks(&self.world, &self.pool, clock::now()));
+            }
             Ask::Drain(reply) => {
                 info!(pool = %self.pool, "draining: every task is ended and none is started");
                 self.inputs.drain = true;
                 self.dirty = true;
-                drop(reply.send(snapshot::tasks(&self.world)));
+                let _ = reply.send(snapshot::tasks(&self.world));
             }
         }
     }

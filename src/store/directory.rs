@@ -55,7 +55,7 @@ pub fn follow(path: &Path, given: Vec<Object>) -> Result<SpecsFeed, Error> {
     let (notices, mut noticed) = mpsc::channel(1);
     let unwatchable = |source| Error::Unwatchable { path: path.to_owned(), source };
     // A full channel already holds a notice; one is enough for any number of changes.
-    let mut watcher = notify::recommended_watcher(move |_| drop(notices.try_send(()))).map_err(unwatchable)?;
+    let mut watcher = notify::recommended_watcher(move |_| notices.try_send(()).unwrap_or(())).map_err(unwatchable)?;
     std::fs::read_dir(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     watcher.watch(path, RecursiveMode::Recursive).map_err(unwatchable)?;
 

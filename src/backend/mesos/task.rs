@@ -89,7 +89,7 @@ fn expand(text: &str, known: &BTreeMap<&str, &str>) -> String {
 
 /// For people who look at Mesos' own pages, and for tools that join its data with ours.
 fn labels(app: &App) -> Labels {
-    let label = |key: &str, value: String| Label { key: format!("microscaler.dev/{key}"), value };
+    let label = |key: &str, value: String| Label { key: format!("microscaling.dev/{key}"), value };
     Labels {
         labels: vec![
             label("namespace", app.key.namespace().to_owned()),
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(info["kill_policy"]["grace_period"]["nanoseconds"], 0);
         assert_eq!(info["name"], "web");
         let labels = info["labels"]["labels"].as_array().unwrap();
-        assert!(labels.contains(&serde_json::json!({"key": "microscaler.dev/pool", "value": "main"})));
+        assert!(labels.contains(&serde_json::json!({"key": "microscaling.dev/pool", "value": "main"})));
     }
 
     #[test]
