@@ -176,11 +176,17 @@ fn nobody_starves(sim: &Sim) {
             for (other, spec) in &views {
                 let floor = spec.min;
                 let above = usize::try_from((sim::live(other) - floor).max(0)).unwrap();
-                let lower = (spec.priority > app.priority || (spec.remainder.is_some() && spec.demand.is_empty())) && !spec.suspended;
+                let lower =
+                    (spec.priority > app.priority || (spec.remainder.is_some() && spec.demand.is_empty())) && !spec.suspended;
                 let here = other.tasks.iter().filter(|task| task.agent.0 as usize == ix && lower);
                 room = here.take(above).fold(room, |room, task| room + task.resources);
             }
-            assert!(!allowed || !app.size.fits(room), "{} has {} of {wanted}, agent {ix} could give {room}", app.key, sim::live(view));
+            assert!(
+                !allowed || !app.size.fits(room),
+                "{} has {} of {wanted}, agent {ix} could give {room}",
+                app.key,
+                sim::live(view)
+            );
         }
     }
 }
@@ -192,7 +198,10 @@ fn run(cluster: &Cluster) {
         happen(&mut sim, event, cluster.apps.len(), cluster.agents.len());
         let used = |ix: usize| -> Resources {
             let tasks = sim.world.apps.values().flat_map(|view| &view.tasks);
-            tasks.filter(|task| task.agent.0 as usize == ix && task.phase != TaskPhase::Unreachable).map(|task| task.resources).sum()
+            tasks
+                .filter(|task| task.agent.0 as usize == ix && task.phase != TaskPhase::Unreachable)
+                .map(|task| task.resources)
+                .sum()
         };
         for (ix, capacity) in sim.capacity.iter().enumerate() {
             assert!(used(ix).fits(*capacity), "agent {ix} is within its capacity");

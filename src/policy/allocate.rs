@@ -183,11 +183,17 @@ pub(super) struct Allocation<'a> {
 }
 
 /// Hands out the room of the pool. `frozen` tells which apps are not to be touched.
-pub(super) fn allocate<'a>(world: &'a World, claims: &'a [Claim<'a>], frozen: impl Fn(&Claim) -> bool, now: Millis) -> Allocation<'a> {
+pub(super) fn allocate<'a>(
+    world: &'a World,
+    claims: &'a [Claim<'a>],
+    frozen: impl Fn(&Claim) -> bool,
+    now: Millis,
+) -> Allocation<'a> {
     let rooms = Rooms::of(world);
     let seats = claims.iter().map(|claim| Seat::new(claim, frozen(claim), &rooms)).collect();
     let (queue, victims) = (BinaryHeap::new(), None);
-    let mut all = Allocation { world, now, seats, rooms, victims, queue, starts: Vec::new(), waits: Vec::new(), stops: Vec::new() };
+    let mut all =
+        Allocation { world, now, seats, rooms, victims, queue, starts: Vec::new(), waits: Vec::new(), stops: Vec::new() };
     all.end_orphans();
     all.end_surplus();
     all.keep_turns();
@@ -337,7 +343,8 @@ impl<'a> Allocation<'a> {
         if self.seats[app].claim.retry_at.is_some() {
             return self.reserve(app, rank);
         }
-        let placed = self.resume(app, rank) || self.settle(app, rank) || self.take_room(app, rank) || self.replace_in_place(app, rank);
+        let placed =
+            self.resume(app, rank) || self.settle(app, rank) || self.take_room(app, rank) || self.replace_in_place(app, rank);
         if placed { Ok(()) } else { Err(self.why_short(app, rank)) }
     }
 
@@ -415,9 +422,7 @@ impl<'a> Allocation<'a> {
                 return None;
             }
             chosen.sort_unstable();
-            prune(&mut chosen, |left| {
-                size.fits(room + freed_on(left, agent)) && size.fits(limits + freed(left))
-            });
+            prune(&mut chosen, |left| size.fits(room + freed_on(left, agent)) && size.fits(limits + freed(left)));
         }
         Some((agent, chosen))
     }

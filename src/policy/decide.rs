@@ -37,9 +37,8 @@ fn is_hands_off(claim: &Claim) -> bool {
 fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
     let pool = Overview::of(seats, world.limits, now);
     let winners = |key: &Key| memory.giving_way(key).iter().map(|(_, winner)| winner);
-    let mut verdicts: BTreeMap<Key, Verdict> = (seats.iter())
-        .map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key))))
-        .collect();
+    let mut verdicts: BTreeMap<Key, Verdict> =
+        (seats.iter()).map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key)))).collect();
     let deleted = world.apps.iter().filter(|(_, view)| view.spec.is_none());
     verdicts.extend(deleted.map(|(key, view)| (key.clone(), verdict::deleted(view))));
     verdicts

@@ -38,6 +38,8 @@ pub mod plan;
 mod preempt;
 pub mod resources;
 mod rollout;
+#[cfg(test)]
+mod testing;
 mod verdict;
 mod want;
 pub mod world;

@@ -68,7 +68,8 @@ pub(super) fn verdict<'k>(seat: &Seat, pool: &Overview, giving_way: impl Iterato
 
 /// The verdict on an app whose spec is gone.
 pub(super) fn deleted(view: &AppView) -> Verdict {
-    let count = |phase: TaskPhase| i64::try_from(view.tasks.iter().filter(|task| task.phase == phase).count()).unwrap_or(i64::MAX);
+    let count =
+        |phase: TaskPhase| i64::try_from(view.tasks.iter().filter(|task| task.phase == phase).count()).unwrap_or(i64::MAX);
     Verdict {
         wanted: 0,
         granted: 0,
@@ -197,7 +198,9 @@ impl fmt::Display for Reason {
                 let state = if *state == DemandState::Failed { "failed" } else { "is stale" };
                 write!(f, "metric {name} {state} ({why}): holding {holding}")
             }
-            Self::Fallback { name, replicas } => write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica")),
+            Self::Fallback { name, replicas } => {
+                write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica"))
+            }
             Self::PoolFull { wanted, granted, priorities: (first, last), held_above, all } => {
                 write!(f, "{wanted} wanted, {granted} granted: pool full, ")?;
                 match first == last {
@@ -277,5 +280,25 @@ impl fmt::Display for Limits {
             separator = ", ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_what_people_would_say() {
+        let name: std::sync::Arc<str> = "waiting".into();
+        let full = Reason::PoolFull { wanted: 15, granted: 9, priorities: (1, 1), held_above: 30, all: 40 };
+        assert_eq!(full.to_string(), "15 wanted, 9 granted: pool full, priority 1 apps hold 30 of 40 tasks");
+        let metric = Reason::Metric { name: name.clone(), value: 200.0, target: 10.0, replicas: 20 };
+        assert_eq!(metric.to_string(), "waiting 200 / 10 = 20 replicas");
+        let stale = Reason::NoData { name, state: DemandState::Stale, why: "no value for 62 s".to_owned(), holding: 12 };
+        assert_eq!(stale.to_string(), "metric waiting is stale (no value for 62 s): holding 12");
+        let window = Reason::Stabilized { asked: 3, window_ms: 2500, up: false };
+        assert_eq!(window.to_string(), "3 asked for, shrinking held by a stabilization window of 2.5 s");
+        let limits = Resources { cpu: 24_500, ..Resources::UNLIMITED };
+        assert_eq!(Reason::AtLimits { limits }.to_string(), "the pool's limits are reached (cpu 24.5)");
     }
 }

@@ -43,7 +43,11 @@ fn scenarios() {
 
 /// Plays a case and writes down every decision that says something new.
 fn play(case: &str) -> String {
-    let mut stage = Stage { sim: Sim::new(Habits { start_ms: 50, stop_ms: 100, offer_ms: 20, jitter: None }), log: String::new(), said: String::new() };
+    let mut stage = Stage {
+        sim: Sim::new(Habits { start_ms: 50, stop_ms: 100, offer_ms: 20, jitter: None }),
+        log: String::new(),
+        said: String::new(),
+    };
     for line in case.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -88,7 +92,9 @@ impl Stage {
             }),
             "agents" => {
                 let (room, attributes) = amounts(&rest[1..], Resources::ZERO);
-                (0..rest[0].parse().unwrap()).for_each(|_| { self.sim.add_agent(room, &attributes); });
+                (0..rest[0].parse().unwrap()).for_each(|_| {
+                    self.sim.add_agent(room, &attributes);
+                });
             }
             "headroom" => self.sim.world.headroom = amounts(rest, Resources::ZERO).0,
             "limits" => self.sim.world.limits = amounts(rest, Resources::UNLIMITED).0,
@@ -119,7 +125,8 @@ impl Stage {
             let _ = writeln!(self.log, "{now:>6}  {deeds}");
         }
         // Ages and countdowns differ from one moment to the next, and are not worth a line each.
-        let said = plan.verdicts.iter().map(|(key, verdict)| format!("{key}{}{}{}", verdict.wanted, verdict.granted, verdict.phase));
+        let said =
+            plan.verdicts.iter().map(|(key, verdict)| format!("{key}{}{}{}", verdict.wanted, verdict.granted, verdict.phase));
         let said = said.collect();
         if said != self.said {
             self.said = said;

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use microscaler::api::app::SelectPolicy;
+use microscaler::api::MicroscaledApp;
 use microscaler::api::demand::{Push, Source};
-use microscaler::api::quantity::Quantity;
-use microscaler::api::template::{ResourceList, Template};
-use microscaler::api::validated::{App, Damping, FallbackTo, Key, Metric, Spread, TargetValue, Version};
+use microscaler::api::validated::{App, Key, Metric, TargetValue, Version};
 use microscaler::backend::{End, Ending};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
@@ -21,39 +19,9 @@ pub fn key(name: &str) -> Key {
 
 /// An app with one replica of one core and 64 MiB at priority 100, and nothing else.
 pub fn app(name: &str) -> App {
-    let damping =
-        |window_ms| Damping { window_ms, limits: Vec::new(), select: SelectPolicy::Max, tolerance: None };
-    let amount = |text: &str| Quantity(text.to_owned());
-    App {
-        key: key(name),
-        generation: 1,
-        pool: key("default"),
-        priority: 100,
-        replicas: 1,
-        min: 0,
-        max: i64::MAX,
-        demand: Vec::new(),
-        remainder: None,
-        fallback: FallbackTo::Hold,
-        up: damping(0),
-        down: damping(2000),
-        suspended: false,
-        observed_only: false,
-        max_surge: 1,
-        replace_unreachable_after_ms: 0,
-        size: Resources::new(1000, 64),
-        version: Version(1),
-        template: Template {
-            resources: ResourceList { cpu: amount("1"), memory: amount("64Mi"), disk: None, gpu: None },
-            command: None,
-            shell: Some("true".to_owned()),
-            env: Vec::new(),
-            ports: Vec::new(),
-            grace_period_milliseconds: 0,
-        },
-        spread: Spread::Pack,
-        requirements: Vec::new(),
-    }
+    let template = serde_json::json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "true"});
+    let spec = serde_json::from_value(serde_json::json!({"template": template})).unwrap();
+    App { version: Version(1), ..App::read(&MicroscaledApp::new(name, spec)).unwrap() }
 }
 
 /// A pushed metric with this target.
@@ -109,8 +77,7 @@ impl Sim {
         let ix = AgentIx(u32::try_from(self.world.agents.len()).unwrap());
         let name: Arc<str> = format!("a{}", ix.0 + 1).into();
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let agent =
-            Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
+        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
         self.world.agents.push(agent);
         self.capacity.push(room);
         ix
@@ -160,7 +127,8 @@ impl Sim {
     /// The agent and all its tasks are gone for good.
     pub fn lose(&mut self, agent: AgentIx) {
         let ix = agent.0 as usize;
-        self.world.agents[ix] = Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
+        self.world.agents[ix] =
+            Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
         for view in self.world.apps.values_mut() {
             view.tasks.retain(|task| task.agent != agent);
         }
