@@ -134,7 +134,9 @@ fn happen(sim: &mut Sim, event: &Event, apps: usize, agents: usize) {
         Event::Crash(n) => {
             let found = sim.world.apps.get(&key(&name(n)));
             let at = found.and_then(|view| view.tasks.iter().position(|task| task.phase == TaskPhase::Running));
-            at.into_iter().for_each(|at| sim.end(&key(&name(n)), at, End::Failed));
+            if let Some(at) = at {
+                sim.end(&key(&name(n)), at, End::Failed);
+            }
         }
         Event::Unreachable(n) if sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), false),
         Event::Back(n) if !sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), true),

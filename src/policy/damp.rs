@@ -239,9 +239,9 @@ mod tests {
     fn says_why_and_when_it_changes() {
         let app = app("a", json!({"demand": [demand(&json!({"averageValue": 1}))]}));
         let mut damper = Damper::default();
-        let damped = damper.settle(&app, 5, 3, 1000);
-        assert_eq!(damped.reason, Some(Reason::Stabilized { asked: 3, window_ms: 2000, up: false }));
-        assert_eq!(damped.wake_at, Some(3000));
+        let held = damper.settle(&app, 5, 3, 1000);
+        assert_eq!(held.reason, Some(Reason::Stabilized { asked: 3, window_ms: 2000, up: false }));
+        assert_eq!(held.wake_at, Some(3000));
     }
 
     #[test]
@@ -252,8 +252,7 @@ mod tests {
         let app = app("a", json!({"maxReplicas": 40, "demand": [demand(&json!({"averageValue": 1}))], "behavior": behavior}));
         let mut damper = Damper::default();
         let mut current = 20;
-        for tick in 0..40_000_u64 {
-            let asked = i64::try_from(tick * 7919 % 40).unwrap();
+        for (tick, asked) in (0..40_000_u64).zip((0..40_i64).map(|n| n * 7919 % 40).cycle()) {
             current = damper.settle(&app, current, asked, tick * 100).replicas;
         }
         assert!(damper.highs.0.len() + damper.lows.0.len() <= 82 && damper.changes.len() <= MOST_CHANGES);

@@ -81,7 +81,7 @@ impl Room {
 /// The room of a pool during one decision.
 pub(super) struct Rooms<'a> {
     pub agents: &'a [Agent],
-    pub rooms: Vec<Room>,
+    by_agent: Vec<Room>,
     /// The pool's limits act as one more agent that every replica passes through.
     pub limits: Room,
     /// Room that will be open on all agents together.
@@ -121,11 +121,11 @@ impl<'a> Rooms<'a> {
         let present = world.agents.iter().zip(0..).filter(|(agent, _)| agent.present).map(|(_, ix)| AgentIx(ix));
         let mut order: Vec<AgentIx> = present.collect();
         order.sort_by_cached_key(|ix| (share(rooms[ix.0 as usize].soon, total), *ix));
-        Self { agents: &world.agents, rooms, limits, spare, total, sizes, order, grown: Vec::new() }
+        Self { agents: &world.agents, by_agent: rooms, limits, spare, total, sizes, order, grown: Vec::new() }
     }
 
     pub fn at(&self, agent: AgentIx) -> &Room {
-        &self.rooms[agent.0 as usize]
+        &self.by_agent[agent.0 as usize]
     }
 
     /// Whether the replica fits both the agent and the limits.
@@ -134,7 +134,7 @@ impl<'a> Rooms<'a> {
     }
 
     pub fn take(&mut self, agent: AgentIx, size: Resources, level: Level) {
-        self.rooms[agent.0 as usize].take(size, level);
+        self.by_agent[agent.0 as usize].take(size, level);
         // Tasks on their way down count against the limits until they have ended: room is there at once, or only then.
         self.limits.take(size, if level == Level::Soon { Level::Soon } else { Level::Now });
         self.spare -= size;
@@ -144,7 +144,7 @@ impl<'a> Rooms<'a> {
     pub fn give(&mut self, agent: AgentIx, size: Resources) {
         self.limits.soon += size;
         if self.agents.get(agent.0 as usize).is_some_and(|agent| agent.present) {
-            self.rooms[agent.0 as usize].soon += size;
+            self.by_agent[agent.0 as usize].soon += size;
             self.spare += size;
             self.grown.push(agent);
         }
@@ -152,12 +152,12 @@ impl<'a> Rooms<'a> {
 
     /// Keeps the room for a replica that waited for it before, until its turn comes.
     pub fn keep(&mut self, agent: AgentIx, rank: Rank, size: Resources) {
-        self.rooms[agent.0 as usize].kept.push((rank, size));
+        self.by_agent[agent.0 as usize].kept.push((rank, size));
         self.limits.kept.push((rank, size));
     }
 
     pub fn let_go(&mut self, agent: AgentIx, rank: Rank, size: Resources) {
-        self.rooms[agent.0 as usize].let_go(rank, size);
+        self.by_agent[agent.0 as usize].let_go(rank, size);
         self.limits.let_go(rank, size);
         self.grown.push(agent);
     }
@@ -384,7 +384,7 @@ mod tests {
         let key = spec.key.clone();
         let view = AppView { spec: Some(Arc::new(spec)), tasks, ..AppView::default() };
         let world = World { limits: Resources::UNLIMITED, agents, ..World::default() };
-        let spec = view.spec.as_deref().unwrap();
+        let spec = view.spec.as_deref().expect("it has one");
         let claim = Claim::of(&key, spec, &view, &mut AppMemory::default(), 0);
         let mut rooms = Rooms::of(&world);
         let mut seeker = Seeker::new(&claim, &rooms, |_| true);

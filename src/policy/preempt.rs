@@ -6,11 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::allocate::Seat;
 use super::claim::{is_live, is_ready};
 use super::place::{Rank, Rooms, age, share};
 use super::resources::Resources;
 use super::rollout::is_old;
+use super::seat::Seat;
 use super::world::{AgentIx, Millis};
 
 /// So many agents are looked at before a good choice is taken for the best.
@@ -256,7 +256,9 @@ mod tests {
         for (name, spec, on) in apps {
             let app = app(name, spec.clone());
             let tasks: Vec<_> = on.iter().zip(1..).map(|(agent, born)| running(&app, *agent, born)).collect();
-            tasks.iter().for_each(|task| world.agents[task.agent.0 as usize].held -= task.resources);
+            for task in &tasks {
+                world.agents[task.agent.0 as usize].held -= task.resources;
+            }
             world.apps.insert(app.key.clone(), AppView { spec: Some(Arc::new(app)), tasks, ..AppView::default() });
         }
         decide(&world, Memory::default(), 100).0

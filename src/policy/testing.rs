@@ -1,4 +1,5 @@
 //! What the tests of the policy share.
+#![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 

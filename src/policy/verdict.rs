@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::allocate::{Seat, Short};
 use super::claim::Claim;
 use super::plan::{Plan, Reason, Verdict};
 use super::resources::Resources;
+use super::seat::{Seat, Short};
 use super::world::{AppView, Millis, TaskPhase};
 use crate::api::status::{DemandState, Phase};
 use crate::api::validated::Key;
@@ -203,10 +203,11 @@ impl fmt::Display for Reason {
             }
             Self::PoolFull { wanted, granted, priorities: (first, last), held_above, all } => {
                 write!(f, "{wanted} wanted, {granted} granted: pool full, ")?;
-                match first == last {
-                    true => write!(f, "priority {first} apps hold {held_above} of {}", Count(*all, "task")),
-                    false => write!(f, "priority {first} to {last} apps hold {held_above} of {}", Count(*all, "task")),
+                write!(f, "priority {first}")?;
+                if first != last {
+                    write!(f, " to {last}")?;
                 }
+                write!(f, " apps hold {held_above} of {}", Count(*all, "task"))
             }
             Self::MinimumWaits { min, granted } => {
                 write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
