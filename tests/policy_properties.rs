@@ -229,7 +229,13 @@ fn run(cluster: &Cluster) {
         let next = sim.next().unwrap_or(sim.now + 1000);
         sim.advance(next.clamp(sim.now + 1, sim.now + 5000));
     }
-    assert!(sim.last.waits.is_empty(), "at rest nothing waits: {:#?}", sim.last);
+    assert!(
+        sim.last.waits.is_empty(),
+        "at rest nothing waits: {:?} {:?} limits {}",
+        sim.last,
+        sim.world.agents,
+        sim.world.limits
+    );
     nobody_starves(&sim);
 }
 

@@ -15,7 +15,7 @@ use super::preempt::{Victims, freed, prune};
 use super::resources::Resources;
 use super::rollout;
 use super::seat::{Band, Seat, Turn};
-use super::world::{Millis, World};
+use super::world::{AgentIx, Millis, World};
 
 /// One decision in the making.
 pub(super) struct Allocation<'a> {
@@ -109,7 +109,7 @@ impl<'a> Allocation<'a> {
     fn keep_within_limits(&mut self) {
         let over = Resources::ZERO.minus_floor(self.rooms.limits.open(Rank::FIRST));
         if !over.is_zero() {
-            self.end_some(Rank::FIRST, over, Resources::ZERO, &StopReason::OverLimits);
+            self.end_some(Rank::FIRST, over, Resources::ZERO, |_| true, &StopReason::OverLimits);
         }
     }
 
@@ -118,15 +118,17 @@ impl<'a> Allocation<'a> {
         let (headroom, spare) = (self.world.headroom, self.rooms.spare);
         if !headroom.fits(spare) {
             // Everything wanted ranks before this.
-            self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, &StopReason::Headroom);
+            let agents = &self.world.agents;
+            let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present);
+            self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, present, &StopReason::Headroom);
         }
     }
 
     /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be.
-    fn end_some(&mut self, winner: Rank, need: Resources, room: Resources, why: &StopReason) {
+    fn end_some(&mut self, winner: Rank, need: Resources, room: Resources, on: impl Fn(AgentIx) -> bool, why: &StopReason) {
         let mut chosen = Vec::new();
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        if victims.anywhere(&self.seats, winner, need, room, &mut chosen) {
+        if victims.anywhere(&self.seats, winner, need, room, on, &mut chosen) {
             prune(&mut chosen, |left| need.fits(room + freed(left)));
         }
         for victim in chosen {

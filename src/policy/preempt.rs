@@ -99,29 +99,32 @@ impl Victims {
     fn plan(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx, winner: Rank, need: Resources) -> Option<Vec<Candidate>> {
         let room = rooms.at(agent).open(winner);
         let mut chosen = Vec::new();
-        if !choose(self.on(agent), seats, winner, need, room, &mut chosen) {
+        if !choose(self.on(agent).iter(), seats, winner, need, room, &mut chosen) {
             return None;
         }
         prune(&mut chosen, |left| need.fits(room + freed(left)));
         Some(chosen)
     }
 
-    /// Adds victims from anywhere until `need` is met beside `room` and the room of those already chosen. Whether it is met.
+    /// Adds victims, on whichever of these agents, until `need` is met beside `room` and the room of those already chosen. Whether it
+    /// is met.
     pub fn anywhere(
         &mut self,
         seats: &[Seat],
         winner: Rank,
         need: Resources,
         room: Resources,
+        on: impl Fn(AgentIx) -> bool,
         chosen: &mut Vec<Candidate>,
     ) -> bool {
-        choose(self.everywhere(), seats, winner, need, room, chosen)
+        let candidates = self.everywhere().iter().filter(|victim| on(victim.agent));
+        choose(candidates, seats, winner, need, room, chosen)
     }
 }
 
 /// Greedily takes candidates that help, least important first. Whether `need` is met in the end.
-fn choose(
-    from: &[Candidate],
+fn choose<'c>(
+    from: impl Iterator<Item = &'c Candidate>,
     seats: &[Seat],
     winner: Rank,
     need: Resources,
@@ -129,7 +132,7 @@ fn choose(
     chosen: &mut Vec<Candidate>,
 ) -> bool {
     let mut room = chosen.iter().fold(room, |room, victim| room + victim.size);
-    for victim in from.iter().take_while(|victim| victim.rank() > winner) {
+    for victim in from.take_while(|victim| victim.rank() > winner) {
         if need.fits(room) {
             return true;
         }

@@ -98,7 +98,7 @@ impl Allocation<'_> {
         };
         let (room, limits) = (self.rooms.at(agent).open(rank), self.rooms.limits.open(rank));
         if !size.fits(limits + freed(&chosen)) {
-            if !victims.anywhere(&self.seats, rank, size, limits, &mut chosen) {
+            if !victims.anywhere(&self.seats, rank, size, limits, |_| true, &mut chosen) {
                 return None;
             }
             chosen.sort_unstable();

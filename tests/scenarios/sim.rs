@@ -316,7 +316,7 @@ impl Sim {
             let StopReason::GivesWayTo(winner) = &stop.why else { continue };
             let (loser, winner) = (spec(&stop.app), spec(winner));
             assert!(loser.priority > winner.priority || loser.remainder.is_some(), "{stop}: strictly less important");
-            let stops = plan.stops.iter().filter(|other| other.app == stop.app).count();
+            let stops = plan.stops.iter().filter(|other| other.app == stop.app && other.why != StopReason::Replaced).count();
             let left = live(&self.world.apps[&stop.app]) - i64::try_from(stops).unwrap();
             let floor = loser.min.min(plan.verdicts[&stop.app].wanted);
             assert!(left >= floor, "{stop}: {left} left of at least {floor}");
