@@ -134,7 +134,9 @@ fn happen(sim: &mut Sim, event: &Event, apps: usize, agents: usize) {
         Event::Crash(n) => {
             let found = sim.world.apps.get(&key(&name(n)));
             let at = found.and_then(|view| view.tasks.iter().position(|task| task.phase == TaskPhase::Running));
-            at.into_iter().for_each(|at| sim.end(&key(&name(n)), at, End::Failed));
+            if let Some(at) = at {
+                sim.end(&key(&name(n)), at, End::Failed);
+            }
         }
         Event::Unreachable(n) if sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), false),
         Event::Back(n) if !sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), true),
@@ -227,7 +229,13 @@ fn run(cluster: &Cluster) {
         let next = sim.next().unwrap_or(sim.now + 1000);
         sim.advance(next.clamp(sim.now + 1, sim.now + 5000));
     }
-    assert!(sim.last.waits.is_empty(), "at rest nothing waits: {:#?}", sim.last);
+    assert!(
+        sim.last.waits.is_empty(),
+        "at rest nothing waits: {:?} {:?} limits {}",
+        sim.last,
+        sim.world.agents,
+        sim.world.limits
+    );
     nobody_starves(&sim);
 }
 

@@ -87,6 +87,8 @@ pub struct Engine<B> {
     called: BTreeMap<&'static str, u64>,
     /// When the oldest change arrived that no decision has answered yet.
     cause: Option<Instant>,
+    /// All tasks that ran before this process were known at least once.
+    in_control: bool,
     /// Something changed since the last decision.
     dirty: bool,
     published: Option<Instant>,
@@ -125,6 +127,7 @@ impl<B: Backend> Engine<B> {
             progress: Progress::default(),
             called: BTreeMap::new(),
             cause: None,
+            in_control: false,
             dirty: true,
             published: None,
             unpublished: true,
@@ -241,8 +244,10 @@ impl<B: Backend> Engine<B> {
         let started = clock::instant();
         let now = clock::to_millis(started);
         self.dirty = false;
+        self.in_control |= self.backend.standing().ready;
         let (plan, memory) = decide(&self.world, std::mem::take(&mut self.memory), now);
-        self.memory = memory;
+        // Before all that runs is known, a judgement is for show: what it remembers as the state at the start would be wrong.
+        self.memory = if self.in_control { memory } else { Memory::default() };
         self.inputs.metrics.decision(clock::instant() - started);
         let cause = self.cause.take();
         for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {

@@ -103,9 +103,13 @@ impl Crashes {
         self.barred.keys().copied()
     }
 
-    /// When an agent comes back into question.
-    pub fn wake_at(&self) -> Option<Millis> {
-        self.barred.values().copied().min()
+    /// When an agent comes back into question, or a loop may be over.
+    pub fn wake_at(&self, tasks: &[Task], now: Millis) -> Option<Millis> {
+        let loops = self.by_version.iter().flat_map(|(version, crash)| {
+            let good = tasks.iter().filter(|task| task.version == Some(*version) && serves(task));
+            good.map(|task| task.since.max(crash.last_at) + GOOD_AFTER_MS)
+        });
+        loops.chain(self.barred.values().copied()).filter(|at| *at > now).min()
     }
 }
 
@@ -188,7 +192,7 @@ mod tests {
         assert_eq!(crashes.barred().count(), 0, "nowhere does it run better");
         crashes.review(V, &[task(4, 0)], 1100);
         assert_eq!(crashes.barred().collect::<Vec<_>>(), [AgentIx(3)]);
-        assert_eq!(crashes.wake_at(), Some(301_100));
+        assert_eq!(crashes.wake_at(&[], 1100), Some(301_100));
         crashes.review(V, &[task(4, 0)], 301_100);
         assert_eq!(crashes.barred().count(), 0);
     }

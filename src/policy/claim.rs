@@ -93,7 +93,7 @@ impl<'a> Claim<'a> {
         memory.want = Some(damped.replicas);
         let crash = memory.crashes.review(app.version, &view.tasks, now);
         let retry_at = crash.as_ref().map(Crash::retry_at).filter(|at| *at > now);
-        let wakes = [grace_ends, asked.wake_at, damped.wake_at, retry_at, memory.crashes.wake_at()];
+        let wakes = [grace_ends, asked.wake_at, damped.wake_at, retry_at, memory.crashes.wake_at(&view.tasks, now)];
         Self {
             key,
             app,

@@ -157,3 +157,104 @@ impl Window {
         self.0.front().map(|(_, at)| at + window_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{app, demand};
+    use super::*;
+
+    /// Plays recommendations `(ms, asked)` and returns what is wanted after each.
+    fn play(behavior: &Value, from: i64, asked: &[(Millis, i64)]) -> Vec<i64> {
+        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 1}))], "behavior": behavior}));
+        let mut damper = Damper::default();
+        let mut current = from;
+        let mut settle = |&(now, asked): &(Millis, i64)| {
+            current = damper.settle(&app, current, asked, now).replicas;
+            current
+        };
+        asked.iter().map(&mut settle).collect()
+    }
+
+    #[test]
+    fn by_default_up_at_once_and_down_after_two_seconds() {
+        let asked = [(1000, 9), (2000, 3), (3999, 3), (4000, 3)];
+        assert_eq!(play(&json!({}), 3, &asked), [9, 9, 9, 3]);
+    }
+
+    #[test]
+    fn a_recommendation_holds_until_the_next_one() {
+        // 9 was asked for until just before 60000, though nobody looked in between.
+        assert_eq!(play(&json!({}), 9, &[(1000, 9), (60_000, 2), (61_999, 2), (62_000, 2)]), [9, 9, 9, 2]);
+    }
+
+    #[test]
+    fn the_largest_of_the_window_counts_on_the_way_down() {
+        let asked = [(0, 10), (500, 4), (1000, 7), (2499, 4), (2500, 4), (4499, 4), (4500, 4)];
+        assert_eq!(play(&json!({}), 10, &asked), [10, 10, 10, 10, 7, 4, 4]);
+    }
+
+    #[test]
+    fn the_smallest_of_the_window_counts_on_the_way_up() {
+        let behavior = json!({"scaleUp": {"stabilizationWindowMilliseconds": 1000}});
+        assert_eq!(play(&behavior, 2, &[(0, 8), (500, 6), (999, 9), (1000, 9), (1998, 9), (1999, 9)]), [2, 2, 2, 6, 6, 9]);
+    }
+
+    /// KEP-853's first story: "scale up as fast as possible": 900 % per minute takes 1 to 10 to 100 to 1000.
+    #[test]
+    fn percent_policies_compound_over_periods() {
+        let behavior = json!({"scaleUp": {"policies": [{"type": "Percent", "value": 900, "periodSeconds": 60}]}});
+        let asked = [(0, 1000), (30_000, 1000), (60_000, 1000), (120_000, 1000)];
+        assert_eq!(play(&behavior, 1, &asked), [10, 10, 100, 1000]);
+    }
+
+    /// The documentation's example: at most 4 Pods or 10 % per minute, whichever is more: from 80 the 10 % count until 40 are left.
+    #[test]
+    fn of_two_policies_the_larger_change_counts() {
+        let policies =
+            json!([{"type": "Pods", "value": 4, "periodSeconds": 60}, {"type": "Percent", "value": 10, "periodSeconds": 60}]);
+        let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 0, "policies": policies}});
+        let asked: Vec<_> = (0..9).map(|minute| (minute * 60_000, 10)).collect();
+        assert_eq!(play(&behavior, 80, &asked), [72, 64, 57, 51, 45, 40, 36, 32, 28]);
+        let mut least = behavior;
+        least["scaleDown"]["selectPolicy"] = json!("Min");
+        assert_eq!(play(&least, 80, &asked[..3]), [76, 72, 68]);
+    }
+
+    #[test]
+    fn small_steps_share_the_period() {
+        let behavior = json!({"scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodMilliseconds": 1000}]}});
+        let asked = [(0, 3), (200, 6), (400, 9), (999, 9), (1000, 9), (1200, 9)];
+        assert_eq!(play(&behavior, 1, &asked), [3, 5, 5, 5, 7, 9]);
+    }
+
+    #[test]
+    fn a_direction_can_be_disabled() {
+        let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
+        assert_eq!(play(&behavior, 5, &[(0, 3), (9000, 3), (9001, 8), (60_000, 1)]), [5, 5, 8, 8]);
+    }
+
+    #[test]
+    fn says_why_and_when_it_changes() {
+        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 1}))]}));
+        let mut damper = Damper::default();
+        let held = damper.settle(&app, 5, 3, 1000);
+        assert_eq!(held.reason, Some(Reason::Stabilized { asked: 3, window_ms: 2000, up: false }));
+        assert_eq!(held.wake_at, Some(3000));
+    }
+
+    #[test]
+    fn memory_stays_small() {
+        let limits =
+            json!({"stabilizationWindowSeconds": 3600, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 1800}]});
+        let behavior = json!({"scaleUp": limits, "scaleDown": limits});
+        let app = app("a", json!({"maxReplicas": 40, "demand": [demand(&json!({"averageValue": 1}))], "behavior": behavior}));
+        let mut damper = Damper::default();
+        let mut current = 20;
+        for (tick, asked) in (0..40_000_u64).zip((0..40_i64).map(|n| n * 7919 % 40).cycle()) {
+            current = damper.settle(&app, current, asked, tick * 100).replicas;
+        }
+        assert!(damper.highs.0.len() + damper.lows.0.len() <= 82 && damper.changes.len() <= MOST_CHANGES);
+    }
+}

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::allocate::{Allocation, Seat, allocate};
+use super::allocate::{Allocation, allocate};
 use super::claim::Claim;
 use super::memory::Memory;
 use super::plan::{Plan, Verdict};
+use super::seat::Seat;
 use super::verdict::{self, Overview};
 use super::world::{Millis, World};
 use crate::api::validated::Key;
@@ -15,7 +16,7 @@ use crate::api::validated::Key;
 pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) {
     memory.forget(world);
     let claims = claims(world, &mut memory, now);
-    let (mut plan, seats) = allocate(world, &claims, is_hands_off, now).plan();
+    let (mut plan, seats) = allocate(world, &claims, is_hands_off, now).finish();
     memory.note(&plan);
     plan.verdicts = verdicts(world, &seats, &memory, now);
     observe(&mut plan.verdicts, world, &claims, now);

@@ -18,6 +18,8 @@
 //! | crash loops | `backoff` |
 //! | what one app brings to a decision | `claim` |
 //! | who gets the room, in which order | `allocate` |
+//! | how one replica comes to its room | `serve` |
+//! | what an app has got so far | `seat` |
 //! | rooms of agents, conditions, packing, spreading | `place` |
 //! | whose room is taken | `preempt` |
 //! | changed templates | `rollout` |
@@ -38,6 +40,10 @@ pub mod plan;
 mod preempt;
 pub mod resources;
 mod rollout;
+mod seat;
+mod serve;
+#[cfg(test)]
+mod testing;
 mod verdict;
 mod want;
 pub mod world;

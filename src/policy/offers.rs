@@ -1,9 +1,9 @@
 //! What becomes of held offers: which agents' room goes back, whether more has to be asked for, and when none is needed.
 
-use super::allocate::{Seat, Short};
 use super::place::{Rooms, share};
 use super::plan::Plan;
 use super::resources::Resources;
+use super::seat::{Seat, Short};
 use super::world::AgentIx;
 
 /// Fills in `release`, `recall` and `quiet` of a plan whose starts and waits are settled.

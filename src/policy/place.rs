@@ -81,7 +81,7 @@ impl Room {
 /// The room of a pool during one decision.
 pub(super) struct Rooms<'a> {
     pub agents: &'a [Agent],
-    pub rooms: Vec<Room>,
+    by_agent: Vec<Room>,
     /// The pool's limits act as one more agent that every replica passes through.
     pub limits: Room,
     /// Room that will be open on all agents together.
@@ -121,11 +121,11 @@ impl<'a> Rooms<'a> {
         let present = world.agents.iter().zip(0..).filter(|(agent, _)| agent.present).map(|(_, ix)| AgentIx(ix));
         let mut order: Vec<AgentIx> = present.collect();
         order.sort_by_cached_key(|ix| (share(rooms[ix.0 as usize].soon, total), *ix));
-        Self { agents: &world.agents, rooms, limits, spare, total, sizes, order, grown: Vec::new() }
+        Self { agents: &world.agents, by_agent: rooms, limits, spare, total, sizes, order, grown: Vec::new() }
     }
 
     pub fn at(&self, agent: AgentIx) -> &Room {
-        &self.rooms[agent.0 as usize]
+        &self.by_agent[agent.0 as usize]
     }
 
     /// Whether the replica fits both the agent and the limits.
@@ -134,7 +134,7 @@ impl<'a> Rooms<'a> {
     }
 
     pub fn take(&mut self, agent: AgentIx, size: Resources, level: Level) {
-        self.rooms[agent.0 as usize].take(size, level);
+        self.by_agent[agent.0 as usize].take(size, level);
         // Tasks on their way down count against the limits until they have ended: room is there at once, or only then.
         self.limits.take(size, if level == Level::Soon { Level::Soon } else { Level::Now });
         self.spare -= size;
@@ -144,7 +144,7 @@ impl<'a> Rooms<'a> {
     pub fn give(&mut self, agent: AgentIx, size: Resources) {
         self.limits.soon += size;
         if self.agents.get(agent.0 as usize).is_some_and(|agent| agent.present) {
-            self.rooms[agent.0 as usize].soon += size;
+            self.by_agent[agent.0 as usize].soon += size;
             self.spare += size;
             self.grown.push(agent);
         }
@@ -152,12 +152,12 @@ impl<'a> Rooms<'a> {
 
     /// Keeps the room for a replica that waited for it before, until its turn comes.
     pub fn keep(&mut self, agent: AgentIx, rank: Rank, size: Resources) {
-        self.rooms[agent.0 as usize].kept.push((rank, size));
+        self.by_agent[agent.0 as usize].kept.push((rank, size));
         self.limits.kept.push((rank, size));
     }
 
     pub fn let_go(&mut self, agent: AgentIx, rank: Rank, size: Resources) {
-        self.rooms[agent.0 as usize].let_go(rank, size);
+        self.by_agent[agent.0 as usize].let_go(rank, size);
         self.limits.let_go(rank, size);
         self.grown.push(agent);
     }
@@ -337,4 +337,92 @@ pub(super) fn meets(agent: &Agent, requirement: &Requirement) -> bool {
 /// Work that ending this task loses, in milliseconds.
 pub(super) fn age(task: &Task, now: Millis) -> u64 {
     now.saturating_sub(task.born)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::memory::AppMemory;
+    use super::super::testing::{agent, app, running};
+    use super::super::world::AppView;
+    use super::*;
+    use crate::api::validated::App;
+
+    fn requirement(attribute: &str, operator: Operator, values: &[&str]) -> Requirement {
+        let values = (!values.is_empty()).then(|| values.iter().map(|value| (*value).to_owned()).collect());
+        Requirement { attribute: attribute.to_owned(), operator, values }
+    }
+
+    #[test]
+    fn conditions_are_those_of_kubernetes() {
+        let host = agent(1, &[("rack", "x"), ("year", "2021")]);
+        for (attribute, operator, values, expected) in [
+            ("rack", Operator::In, &["x", "y"][..], true),
+            ("rack", Operator::In, &["y"], false),
+            ("zone", Operator::In, &["y"], false),
+            ("rack", Operator::NotIn, &["y"], true),
+            ("rack", Operator::NotIn, &["x"], false),
+            ("zone", Operator::NotIn, &["x"], true),
+            ("rack", Operator::Exists, &[], true),
+            ("zone", Operator::Exists, &[], false),
+            ("zone", Operator::DoesNotExist, &[], true),
+            ("year", Operator::Gt, &["2020"], true),
+            ("year", Operator::Gt, &["2021"], false),
+            ("year", Operator::Lt, &["2021.5"], true),
+            ("rack", Operator::Gt, &["1"], false),
+            ("hostname", Operator::In, &["host"], true),
+        ] {
+            assert_eq!(meets(&host, &requirement(attribute, operator, values)), expected, "{attribute} {operator:?} {values:?}");
+        }
+    }
+
+    /// Where the next replicas of the app go.
+    fn agents_for(spec: App, tasks: Vec<Task>, agents: Vec<Agent>, count: usize) -> Vec<u32> {
+        let key = spec.key.clone();
+        let view = AppView { spec: Some(Arc::new(spec)), tasks, ..AppView::default() };
+        let world = World { limits: Resources::UNLIMITED, agents, ..World::default() };
+        let spec = view.spec.as_deref().expect("it has one");
+        let claim = Claim::of(&key, spec, &view, &mut AppMemory::default(), 0);
+        let mut rooms = Rooms::of(&world);
+        let mut seeker = Seeker::new(&claim, &rooms, |_| true);
+        let next = || {
+            let found = seeker.find(&rooms, Level::Now, Rank::of(1))?;
+            rooms.take(found, spec.size, Level::Now);
+            seeker.placed(&rooms, found);
+            Some(found.0)
+        };
+        std::iter::from_fn(next).take(count).collect()
+    }
+
+    #[test]
+    fn packing_fills_the_fullest_agent_first() {
+        let agents = vec![agent(4, &[]), agent(2, &[]), agent(3, &[])];
+        assert_eq!(agents_for(app("a", json!({})), vec![], agents, 9), [1, 1, 2, 2, 2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn spreading_goes_where_fewest_are_and_last_to_agents_without_the_attribute() {
+        let racks = [("rack", "x"), ("rack", "y")];
+        let agents = vec![agent(9, &[]), agent(2, &racks[..1]), agent(9, &racks[1..])];
+        let spec = app("a", json!({"placement": {"spread": "rack"}}));
+        let tasks = vec![running(&spec, 2, 0)];
+        assert_eq!(agents_for(spec, tasks, agents, 6), [1, 1, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn what_is_kept_yields_only_to_the_more_important() {
+        let world = World { limits: Resources::UNLIMITED, agents: vec![agent(2, &[])], ..World::default() };
+        let mut rooms = Rooms::of(&world);
+        let (one, here) = (Resources::new(1000, 1), AgentIx(0));
+        rooms.keep(here, Rank(5), one);
+        rooms.take(here, one, Level::Now);
+        assert!(rooms.fits(here, one, Level::Now, Rank(4)));
+        assert!(!rooms.fits(here, one, Level::Now, Rank(5)));
+        assert!(!rooms.fits(here, one, Level::Now, Rank::REMAINDER));
+        rooms.let_go(here, Rank(5), one);
+        assert!(rooms.fits(here, one, Level::Now, Rank::REMAINDER));
+    }
 }

@@ -143,6 +143,8 @@ pub enum Reason {
     PoolFull {
         wanted: i64,
         granted: i64,
+        /// Only some agents come into question for the app, and it is these that are full.
+        some_agents: bool,
         priorities: (i32, i32),
         held_above: i64,
         all: i64,

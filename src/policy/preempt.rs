@@ -6,11 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::allocate::Seat;
 use super::claim::{is_live, is_ready};
 use super::place::{Rank, Rooms, age, share};
 use super::resources::Resources;
 use super::rollout::is_old;
+use super::seat::Seat;
 use super::world::{AgentIx, Millis};
 
 /// So many agents are looked at before a good choice is taken for the best.
@@ -99,29 +99,32 @@ impl Victims {
     fn plan(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx, winner: Rank, need: Resources) -> Option<Vec<Candidate>> {
         let room = rooms.at(agent).open(winner);
         let mut chosen = Vec::new();
-        if !choose(self.on(agent), seats, winner, need, room, &mut chosen) {
+        if !choose(self.on(agent).iter(), seats, winner, need, room, &mut chosen) {
             return None;
         }
         prune(&mut chosen, |left| need.fits(room + freed(left)));
         Some(chosen)
     }
 
-    /// Adds victims from anywhere until `need` is met beside `room` and the room of those already chosen. Whether it is met.
+    /// Adds victims, on whichever of these agents, until `need` is met beside `room` and the room of those already chosen. Whether it
+    /// is met.
     pub fn anywhere(
         &mut self,
         seats: &[Seat],
         winner: Rank,
         need: Resources,
         room: Resources,
+        on: impl Fn(AgentIx) -> bool,
         chosen: &mut Vec<Candidate>,
     ) -> bool {
-        choose(self.everywhere(), seats, winner, need, room, chosen)
+        let candidates = self.everywhere().iter().filter(|victim| on(victim.agent));
+        choose(candidates, seats, winner, need, room, chosen)
     }
 }
 
 /// Greedily takes candidates that help, least important first. Whether `need` is met in the end.
-fn choose(
-    from: &[Candidate],
+fn choose<'c>(
+    from: impl Iterator<Item = &'c Candidate>,
     seats: &[Seat],
     winner: Rank,
     need: Resources,
@@ -129,7 +132,7 @@ fn choose(
     chosen: &mut Vec<Candidate>,
 ) -> bool {
     let mut room = chosen.iter().fold(room, |room, victim| room + victim.size);
-    for victim in from.iter().take_while(|victim| victim.rank() > winner) {
+    for victim in from.take_while(|victim| victim.rank() > winner) {
         if need.fits(room) {
             return true;
         }
@@ -235,5 +238,76 @@ impl Cost {
         let all = freed(chosen);
         let lost_ms = chosen.iter().map(|victim| victim.age_ms).sum();
         Self { rank: Reverse(rank), count: chosen.len(), surplus: share(all, rooms.total), lost_ms, agent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::super::plan::{Plan, StopReason};
+    use super::super::testing::{agent, app, running};
+    use super::super::world::{AppView, World};
+    use super::super::{Memory, decide};
+
+    /// Apps by name, spec and the agents on which their replicas run, oldest first; each agent has four cores.
+    fn plan(agents: i64, apps: &[(&str, Value, &[u32])]) -> Plan {
+        let agents = (0..agents).map(|_| agent(4, &[])).collect();
+        let mut world = World { limits: super::Resources::UNLIMITED, agents, ..World::default() };
+        for (name, spec, on) in apps {
+            let app = app(name, spec.clone());
+            let tasks: Vec<_> = on.iter().zip(1..).map(|(agent, born)| running(&app, *agent, born)).collect();
+            for task in &tasks {
+                world.agents[task.agent.0 as usize].held -= task.resources;
+            }
+            world.apps.insert(app.key.clone(), AppView { spec: Some(Arc::new(app)), tasks, ..AppView::default() });
+        }
+        decide(&world, Memory::default(), 100).0
+    }
+
+    fn victims(plan: &Plan) -> Vec<&str> {
+        plan.stops.iter().filter(|stop| matches!(stop.why, StopReason::GivesWayTo(_))).map(|stop| &*stop.task).collect()
+    }
+
+    fn spec(priority: i32, replicas: i64, cpu: &str) -> Value {
+        json!({"priority": priority, "replicas": replicas, "template": {"resources": {"cpu": cpu, "memory": "64Mi"}, "shell": "x"}})
+    }
+
+    #[test]
+    fn spare_replicas_go_before_any_wanted_one_and_the_youngest_first() {
+        let spare = json!({"priority": 1, "demand": [{"name": "rest", "remainder": {}}]});
+        let plan = plan(1, &[("low", spec(9, 2, "1"), &[0, 0]), ("spare", spare, &[0, 0]), ("top", spec(1, 1, "1"), &[])]);
+        assert_eq!(victims(&plan), ["spare-0-2"]);
+        assert_eq!((plan.waits.len(), plan.waits[0].free), (1, false));
+    }
+
+    #[test]
+    fn one_large_victim_rather_than_two_small_ones() {
+        let apps = [("big", spec(5, 1, "2"), &[0][..]), ("small", spec(5, 2, "1"), &[0, 0]), ("top", spec(1, 1, "2"), &[])];
+        assert_eq!(victims(&plan(1, &apps)), ["big-0-1"]);
+    }
+
+    #[test]
+    fn the_less_important_agent_is_chosen_even_if_it_takes_more() {
+        let apps = [("mid", spec(5, 1, "4"), &[0][..]), ("low", spec(9, 4, "1"), &[1; 4]), ("top", spec(1, 1, "4"), &[])];
+        assert_eq!(victims(&plan(2, &apps)).len(), 4);
+    }
+
+    #[test]
+    fn nobody_ends_when_it_would_not_help() {
+        let apps = [("same", spec(1, 1, "1"), &[0][..]), ("low", spec(9, 3, "1"), &[0; 3]), ("top", spec(1, 1, "4"), &[])];
+        assert_eq!(plan(1, &apps).stops, []);
+    }
+
+    #[test]
+    fn floors_and_equals_are_safe() {
+        let mut floor = spec(9, 3, "1");
+        floor["minReplicas"] = json!(2);
+        let plan = plan(1, &[("floor", floor, &[0; 3]), ("same", spec(1, 1, "1"), &[0]), ("top", spec(1, 3, "1"), &[])]);
+        assert_eq!(victims(&plan), ["floor-0-3"]);
+        let top = &plan.verdicts[&crate::api::validated::Key::new("default", "top")];
+        assert_eq!((top.wanted, top.granted), (3, 1));
     }
 }

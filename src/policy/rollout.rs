@@ -1,9 +1,9 @@
 //! Rolling out a changed template: a new replica is up before an old one goes, and where there is no room for that, it takes the old
 //! one's place.
 
-use super::allocate::Seat;
 use super::claim::{is_live, is_ready};
-use super::world::Task;
+use super::seat::Seat;
+use super::world::{Task, TaskPhase};
 use crate::api::validated::App;
 
 /// Started from another template than the app's current one. What is not known counts as current.
@@ -54,5 +54,5 @@ pub(super) fn may_go_first(seat: &Seat) -> bool {
 }
 
 fn is_stopping_old(task: &Task, app: &App) -> bool {
-    task.phase == super::world::TaskPhase::Stopping && is_old(task, app)
+    task.phase == TaskPhase::Stopping && is_old(task, app)
 }

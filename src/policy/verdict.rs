@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::allocate::{Seat, Short};
 use super::claim::Claim;
 use super::plan::{Plan, Reason, Verdict};
 use super::resources::Resources;
+use super::seat::{Seat, Short};
 use super::world::{AppView, Millis, TaskPhase};
 use crate::api::status::{DemandState, Phase};
-use crate::api::validated::Key;
+use crate::api::validated::{App, Key};
 
 /// How many failed tries in a row make a crash loop.
 const LOOP: u32 = 2;
@@ -35,11 +35,13 @@ impl Overview {
     }
 
     /// Who holds the pool that this app finds full: the more important apps, or where there are none, its equals.
-    fn pool_full(&self, priority: i32, wanted: i64, granted: i64) -> Reason {
+    fn pool_full(&self, app: &App, wanted: i64, granted: i64) -> Reason {
+        let App { priority, requirements, .. } = app;
+        let (priority, some_agents) = (*priority, !requirements.is_empty());
         let above: Vec<_> = self.held.range(..priority).collect();
         let priorities = above.first().zip(above.last()).map_or((priority, priority), |(first, last)| (*first.0, *last.0));
         let held_above = self.held.range(priorities.0..=priorities.1).map(|(_, count)| count).sum();
-        Reason::PoolFull { wanted, granted, priorities, held_above, all: self.held.values().sum() }
+        Reason::PoolFull { wanted, granted, some_agents, priorities, held_above, all: self.held.values().sum() }
     }
 }
 
@@ -155,7 +157,7 @@ fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict) -> Vec<Reason> {
         Some(Short::Limits) => vec![Reason::AtLimits { limits: pool.limits }],
         Some(Short::Room) => {
             let floor = (granted < seat.claim.floor()).then_some(Reason::MinimumWaits { min: app.min, granted });
-            [pool.pool_full(app.priority, wanted, granted)].into_iter().chain(floor).collect()
+            [pool.pool_full(app, wanted, granted)].into_iter().chain(floor).collect()
         }
     }
 }
@@ -201,12 +203,14 @@ impl fmt::Display for Reason {
             Self::Fallback { name, replicas } => {
                 write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica"))
             }
-            Self::PoolFull { wanted, granted, priorities: (first, last), held_above, all } => {
-                write!(f, "{wanted} wanted, {granted} granted: pool full, ")?;
-                match first == last {
-                    true => write!(f, "priority {first} apps hold {held_above} of {}", Count(*all, "task")),
-                    false => write!(f, "priority {first} to {last} apps hold {held_above} of {}", Count(*all, "task")),
+            Self::PoolFull { wanted, granted, some_agents, priorities: (first, last), held_above, all } => {
+                let full = if *some_agents { "the agents that it may use are full" } else { "pool full" };
+                write!(f, "{wanted} wanted, {granted} granted: {full}, ")?;
+                write!(f, "priority {first}")?;
+                if first != last {
+                    write!(f, " to {last}")?;
                 }
+                write!(f, " apps hold {held_above} of {}", Count(*all, "task"))
             }
             Self::MinimumWaits { min, granted } => {
                 write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
@@ -280,5 +284,25 @@ impl fmt::Display for Limits {
             separator = ", ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_what_people_would_say() {
+        let name: std::sync::Arc<str> = "waiting".into();
+        let full = Reason::PoolFull { wanted: 15, granted: 9, some_agents: false, priorities: (1, 1), held_above: 30, all: 40 };
+        assert_eq!(full.to_string(), "15 wanted, 9 granted: pool full, priority 1 apps hold 30 of 40 tasks");
+        let metric = Reason::Metric { name: name.clone(), value: 200.0, target: 10.0, replicas: 20 };
+        assert_eq!(metric.to_string(), "waiting 200 / 10 = 20 replicas");
+        let stale = Reason::NoData { name, state: DemandState::Stale, why: "no value for 62 s".to_owned(), holding: 12 };
+        assert_eq!(stale.to_string(), "metric waiting is stale (no value for 62 s): holding 12");
+        let window = Reason::Stabilized { asked: 3, window_ms: 2500, up: false };
+        assert_eq!(window.to_string(), "3 asked for, shrinking held by a stabilization window of 2.5 s");
+        let limits = Resources { cpu: 24_500, ..Resources::UNLIMITED };
+        assert_eq!(Reason::AtLimits { limits }.to_string(), "the pool's limits are reached (cpu 24.5)");
     }
 }

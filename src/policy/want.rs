@@ -155,3 +155,121 @@ fn round_up(x: f64) -> i64 {
 fn float(n: i64) -> f64 {
     n as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{app, demand, reading};
+    use super::*;
+
+    const NOW: Millis = 100_000;
+
+    fn at(current: i64) -> Standing {
+        Standing { current, ready: current, since: 0 }
+    }
+
+    fn of(app: &App, value: f64, standing: Standing) -> i64 {
+        asked(app, &[reading(value, NOW)], standing, NOW).replicas
+    }
+
+    /// From the documentation: "if the current metric value is 200m, and the desired value is 100m, the number of replicas will be
+    /// doubled … if it is 50m, halved … skips any scaling action if the ratio is sufficiently close to 1.0 (0.1 by default)".
+    #[test]
+    fn value_scales_as_hpa_documents() {
+        let app = app("a", json!({"demand": [demand(&json!({"value": "100m"}))]}));
+        assert_eq!(of(&app, 0.2, at(4)), 8);
+        assert_eq!(of(&app, 0.05, at(4)), 2);
+        assert_eq!(of(&app, 0.109, at(4)), 4);
+        assert_eq!(of(&app, 0.111, at(4)), 5);
+        assert_eq!(of(&app, 0.25, at(0)), 3, "from nothing, the ratio itself");
+        assert_eq!(of(&app, 0.0, at(4)), 0);
+    }
+
+    #[test]
+    fn starting_replicas_do_not_turn_growth_around() {
+        let app = app("a", json!({"demand": [demand(&json!({"value": 10}))]}));
+        assert_eq!(of(&app, 20.0, Standing { ready: 0, ..at(4) }), 4);
+        assert_eq!(of(&app, 20.0, Standing { ready: 3, ..at(4) }), 6);
+        assert_eq!(of(&app, 5.0, Standing { ready: 9, ..at(4) }), 2, "nor do extra ones shrinking");
+    }
+
+    #[test]
+    fn average_value_is_a_share_per_replica() {
+        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))]}));
+        assert_eq!(of(&app, 200.0, at(12)), 20);
+        assert_eq!(of(&app, 201.0, at(12)), 21);
+        assert_eq!(of(&app, 0.0, at(12)), 0);
+        let tenth = app_with(&json!({"averageValue": "100m"}));
+        assert_eq!(of(&tenth, 1.1, at(1)), 11, "1.1 / 0.1 is a little more than 11");
+    }
+
+    fn app_with(target: &serde_json::Value) -> App {
+        app("a", json!({"demand": [demand(target)]}))
+    }
+
+    #[test]
+    fn tolerance_can_be_set_by_direction() {
+        let behavior = json!({"scaleUp": {"tolerance": 0.5}, "scaleDown": {"tolerance": 0.05}});
+        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))], "behavior": behavior}));
+        assert_eq!(of(&app, 140.0, at(10)), 10);
+        assert_eq!(of(&app, 160.0, at(10)), 16);
+        assert_eq!(of(&app, 96.0, at(10)), 10);
+        assert_eq!(of(&app, 90.0, at(10)), 9);
+    }
+
+    #[test]
+    fn the_bounds_hold_and_are_said() {
+        let app = app("a", json!({"minReplicas": 2, "maxReplicas": 5, "demand": [demand(&json!({"averageValue": 10}))]}));
+        let most = asked(&app, &[reading(80.0, NOW)], at(2), NOW);
+        assert_eq!((most.replicas, &most.reasons[0]), (5, &Reason::AtMaximum { max: 5, asked: 8 }));
+        let least = asked(&app, &[reading(0.0, NOW)], at(2), NOW);
+        assert_eq!((least.replicas, &least.reasons[0]), (2, &Reason::AtMinimum(2)));
+    }
+
+    #[test]
+    fn without_metrics_the_count_is_fixed_or_spare_room() {
+        assert_eq!(asked(&app("a", json!({"replicas": 7})), &[], at(1), NOW).replicas, 7);
+        let spare = app("a", json!({"minReplicas": 2, "demand": [{"name": "rest", "remainder": {}}]}));
+        assert_eq!(asked(&spare, &[], at(9), NOW).replicas, 2);
+    }
+
+    /// With two metrics, `load` and `depth`, of which the second is as given.
+    fn with_second(fallback: Option<i64>, second: Reading, current: i64) -> Asked {
+        let mut spec = json!({"demand": [
+            demand(&json!({"averageValue": 1})),
+            {"name": "depth", "push": {}, "target": {"averageValue": 1}, "staleAfterMilliseconds": 5000},
+        ]});
+        if let Some(n) = fallback {
+            spec["fallback"] = json!({"replicas": n});
+        }
+        asked(&app("a", spec), &[reading(4.0, NOW), second], at(current), NOW)
+    }
+
+    #[test]
+    fn missing_data_may_raise_but_never_lowers() {
+        let failed = |value, at| Reading { failure: Some("refused".into()), ..reading(value, at) };
+        assert_eq!(with_second(None, reading(6.0, NOW), 9).replicas, 6, "both are fresh");
+        assert_eq!(with_second(None, failed(6.0, NOW - 10), 9).replicas, 9);
+        assert_eq!(with_second(None, failed(6.0, NOW - 10), 2).replicas, 6, "a young value still counts for raising");
+        assert_eq!(with_second(None, failed(6.0, NOW - 9000), 2).replicas, 4, "an old one does not, the others do");
+        assert_eq!(with_second(None, reading(6.0, NOW - 9000), 9).replicas, 9);
+        for nonsense in [f64::NAN, f64::INFINITY, -1.0] {
+            let asked = with_second(None, reading(nonsense, NOW), 9);
+            assert_eq!((asked.replicas, asked.states[1]), (9, DemandState::Failed));
+        }
+    }
+
+    #[test]
+    fn a_fallback_stands_in_once_the_value_is_stale() {
+        assert_eq!(with_second(Some(3), reading(6.0, NOW - 4000), 9).replicas, 6);
+        let stale = with_second(Some(3), reading(6.0, NOW - 9000), 9);
+        assert_eq!((stale.replicas, stale.states[1]), (4, DemandState::Stale), "3 stand in, 4 are asked for");
+        assert_eq!(with_second(Some(7), Reading::default(), 9).replicas, 7, "no value has ever come");
+    }
+
+    #[test]
+    fn wakes_when_the_value_goes_stale() {
+        assert_eq!(with_second(None, reading(6.0, NOW - 1000), 9).wake_at, Some(NOW - 1000 + 5001));
+    }
+}

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use microscaler::api::app::SelectPolicy;
+use microscaler::api::MicroscaledApp;
 use microscaler::api::demand::{Push, Source};
-use microscaler::api::quantity::Quantity;
-use microscaler::api::template::{ResourceList, Template};
-use microscaler::api::validated::{App, Damping, FallbackTo, Key, Metric, Spread, TargetValue, Version};
+use microscaler::api::validated::{App, Key, Metric, TargetValue, Version};
 use microscaler::backend::{End, Ending};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
@@ -21,38 +19,9 @@ pub fn key(name: &str) -> Key {
 
 /// An app with one replica of one core and 64 MiB at priority 100, and nothing else.
 pub fn app(name: &str) -> App {
-    let damping = |window_ms| Damping { window_ms, limits: Vec::new(), select: SelectPolicy::Max, tolerance: None };
-    let amount = |text: &str| Quantity(text.to_owned());
-    App {
-        key: key(name),
-        generation: 1,
-        pool: key("default"),
-        priority: 100,
-        replicas: 1,
-        min: 0,
-        max: i64::MAX,
-        demand: Vec::new(),
-        remainder: None,
-        fallback: FallbackTo::Hold,
-        up: damping(0),
-        down: damping(2000),
-        suspended: false,
-        observed_only: false,
-        max_surge: 1,
-        replace_unreachable_after_ms: 0,
-        size: Resources::new(1000, 64),
-        version: Version(1),
-        template: Template {
-            resources: ResourceList { cpu: amount("1"), memory: amount("64Mi"), disk: None, gpu: None },
-            command: None,
-            shell: Some("true".to_owned()),
-            env: Vec::new(),
-            ports: Vec::new(),
-            grace_period_milliseconds: 0,
-        },
-        spread: Spread::Pack,
-        requirements: Vec::new(),
-    }
+    let template = serde_json::json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "true"});
+    let spec = serde_json::from_value(serde_json::json!({"template": template})).unwrap();
+    App { version: Version(1), ..App::read(&MicroscaledApp::new(name, spec)).unwrap() }
 }
 
 /// A pushed metric with this target.
@@ -347,7 +316,7 @@ impl Sim {
             let StopReason::GivesWayTo(winner) = &stop.why else { continue };
             let (loser, winner) = (spec(&stop.app), spec(winner));
             assert!(loser.priority > winner.priority || loser.remainder.is_some(), "{stop}: strictly less important");
-            let stops = plan.stops.iter().filter(|other| other.app == stop.app).count();
+            let stops = plan.stops.iter().filter(|other| other.app == stop.app && other.why != StopReason::Replaced).count();
             let left = live(&self.world.apps[&stop.app]) - i64::try_from(stops).unwrap();
             let floor = loser.min.min(plan.verdicts[&stop.app].wanted);
             assert!(left >= floor, "{stop}: {left} left of at least {floor}");

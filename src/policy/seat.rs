@@ -1,0 +1,164 @@
+//! What one app gets in a decision, counted as it is handed out.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use super::claim::{Claim, is_live, is_ready};
+use super::place::{Rank, Rooms, Seeker, share};
+use super::plan::Reason;
+use super::preempt::Hunt;
+use super::rollout;
+use super::world::{AgentIx, TaskPhase};
+
+/// What an app gets in this decision.
+pub(super) struct Seat<'a> {
+    pub claim: &'a Claim<'a>,
+    /// Nothing of it starts, ends or gives way.
+    pub frozen: bool,
+    /// Starting and running replicas that stay.
+    pub kept: i64,
+    /// Of these, from an old template.
+    pub old: i64,
+    pub starts: i64,
+    pub waits: i64,
+    /// Room kept for the next try of a template that fails.
+    pub reserved: i64,
+    /// Of the waits, those in the place of an old replica of its own.
+    pub in_place: i64,
+    /// Why it got no more.
+    pub short: Option<Short>,
+    /// Tasks that end, by their place in the claim; empty until the first one does.
+    pub ends: Vec<bool>,
+    /// Where it waited for room before, and as what.
+    pub turns: VecDeque<(AgentIx, Rank)>,
+    pub seeker: Option<Seeker<'a>>,
+    pub hunt: Option<Hunt>,
+    /// Dominant share of one replica, in thousand-millionths.
+    pub share: u64,
+    pub queued: bool,
+}
+
+/// Why an app got no more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Short {
+    Room,
+    Limits,
+    /// Spare room is kept as headroom.
+    Headroom,
+    /// No agent could ever take it.
+    Hopeless(Reason),
+}
+
+/// The three claims on room, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Band {
+    Floor,
+    Want,
+    Remainder,
+}
+
+/// An app's place in the order of service: by band, priority and share; the app's index decides what is equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    pub band: Band,
+    rank: Rank,
+    share: u64,
+    pub app: usize,
+}
+
+impl<'a> Seat<'a> {
+    pub fn new(claim: &'a Claim<'a>, frozen: bool, rooms: &Rooms) -> Self {
+        Self {
+            claim,
+            frozen,
+            kept: claim.tally.live(),
+            old: claim.tally.old,
+            starts: 0,
+            waits: 0,
+            reserved: 0,
+            in_place: 0,
+            short: None,
+            ends: Vec::new(),
+            turns: VecDeque::new(),
+            seeker: None,
+            hunt: None,
+            share: share(claim.app.size, rooms.total).max(1),
+            queued: false,
+        }
+    }
+
+    /// Replicas that this decision adds.
+    pub fn placed(&self) -> i64 {
+        self.starts + self.waits + self.reserved
+    }
+
+    /// All replicas that it has or will have; those that cannot be reached count while they are waited for.
+    pub fn count(&self) -> i64 {
+        self.kept + self.placed() + self.claim.tally.awaited
+    }
+
+    pub fn ends(&self, task: u32) -> bool {
+        self.ends.get(task as usize).copied().unwrap_or(false)
+    }
+
+    /// Whether it lacks replicas that demand asks for.
+    pub fn is_below_want(&self) -> bool {
+        !self.frozen && self.count() < self.claim.want
+    }
+
+    /// Whether one more replica of this rank may be taken away, besides some that already are.
+    pub fn may_lose(&self, rank: Rank, already: usize) -> bool {
+        let left = self.kept - i64::try_from(already).unwrap_or(i64::MAX);
+        let keeps = if rank == Rank::REMAINDER { self.claim.want } else { self.claim.floor() };
+        let has = rank != Rank::REMAINDER || self.claim.app.remainder.is_some();
+        !self.frozen && has && left > keeps
+    }
+
+    /// Tasks in the order in which they are given up: old templates first, then what does not serve yet, then the youngest.
+    pub fn in_order_of_leaving(&self) -> Vec<usize> {
+        let Claim { tasks, app, .. } = self.claim;
+        let stays = |at: &usize| is_live(&tasks[*at]) && !self.ends.get(*at).copied().unwrap_or(false);
+        let mut order: Vec<usize> = (0..tasks.len()).filter(stays).collect();
+        order.sort_by_key(|at| {
+            let task = &tasks[*at];
+            (!rollout::is_old(task, app), task.phase == TaskPhase::Running, is_ready(task), Reverse(task.born), Reverse(*at))
+        });
+        order
+    }
+
+    /// Replicas that are missing up to the end of this band.
+    pub fn missing(&self, band: Band) -> i64 {
+        let Claim { app, want, .. } = self.claim;
+        if self.frozen {
+            return 0;
+        }
+        let up_to = match band {
+            Band::Floor => return self.claim.floor() - self.count(),
+            Band::Want => *want,
+            Band::Remainder if app.remainder.is_some() => app.max,
+            Band::Remainder => return 0,
+        };
+        let is_last = band == Band::Remainder || app.remainder.is_none();
+        if self.old == 0 || !is_last {
+            return up_to - self.count();
+        }
+        // Old replicas do not count for good: each has a successor, though only so many at a time beyond what is wanted.
+        let successors = up_to - (self.kept - self.old) - self.placed();
+        successors.min(up_to.saturating_add(app.max_surge) - self.count())
+    }
+
+    pub fn rank(&self, band: Band) -> Rank {
+        if band == Band::Remainder { Rank::REMAINDER } else { Rank::of(self.claim.app.priority) }
+    }
+
+    pub fn turn(&self, band: Band, app: usize) -> Turn {
+        let held = self.share.saturating_mul(self.count().max(0).unsigned_abs());
+        match band {
+            Band::Remainder => {
+                let weight = self.claim.app.remainder.unwrap_or(1).max(1).unsigned_abs();
+                Turn { band, rank: Rank::REMAINDER, share: held.saturating_mul(1000) / weight, app }
+            }
+            _ => Turn { band, rank: self.rank(band), share: held, app },
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One replica is served: the ways in which it may come to its room, best first.
+
+use super::allocate::Allocation;
+use super::place::{LEVELS, Level, Rank, Seeker};
+use super::plan::{Start, StopReason, Wait};
+use super::preempt::{Candidate, Hunt, Victims, freed, freed_on, prune};
+use super::rollout;
+use super::seat::{Band, Short};
+use super::world::AgentIx;
+
+impl Allocation<'_> {
+    /// Places the app's next replica in the best way there is: in its turn, in room that is there, in room that is taken.
+    pub fn place_one(&mut self, app: usize, band: Band) -> Result<(), Short> {
+        let seat = &mut self.seats[app];
+        let rank = seat.rank(band);
+        if seat.seeker.is_none() {
+            seat.seeker = Some(Seeker::new(seat.claim, &self.rooms, |task| !seat.ends(task)));
+        }
+        if band == Band::Remainder && !self.world.headroom.fits(self.rooms.spare - seat.claim.app.size) {
+            self.leave_turns(app);
+            return Err(Short::Headroom);
+        }
+        if self.seats[app].claim.retry_at.is_some() {
+            return self.reserve(app, rank);
+        }
+        let placed =
+            self.resume(app, rank) || self.settle(app, rank) || self.take_room(app, rank) || self.replace_in_place(app, rank);
+        if placed { Ok(()) } else { Err(self.why_short(app, rank)) }
+    }
+
+    /// Keeps the room of a replica that must not start yet, so that its next try need not drive others out again.
+    fn reserve(&mut self, app: usize, rank: Rank) -> Result<(), Short> {
+        let seat = &mut self.seats[app];
+        let Some(agent) = seat.seeker.as_mut().and_then(|seeker| seeker.find(&self.rooms, Level::Soon, rank)) else {
+            return Err(self.why_short(app, rank));
+        };
+        seat.reserved += 1;
+        self.rooms.take(agent, seat.claim.app.size, Level::Soon);
+        Ok(())
+    }
+
+    /// Takes the turn where it waited before, unless it can start somewhere at once.
+    fn resume(&mut self, app: usize, rank: Rank) -> bool {
+        let seat = &mut self.seats[app];
+        let Some(seeker) = &mut seat.seeker else { return false };
+        let size = seat.claim.app.size;
+        while let Some((agent, kept_as)) = seat.turns.pop_front() {
+            self.rooms.let_go(agent, kept_as, size);
+            let found = if !seeker.allows(&self.rooms, agent) {
+                None
+            } else if self.rooms.fits(agent, size, Level::Now, rank) {
+                Some((agent, Level::Now))
+            } else if let Some(other) = seeker.find(&self.rooms, Level::Now, rank) {
+                Some((other, Level::Now))
+            } else {
+                LEVELS.into_iter().find(|level| self.rooms.fits(agent, size, *level, rank)).map(|level| (agent, level))
+            };
+            if let Some((agent, level)) = found {
+                self.place(app, agent, level);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Finds room that is there or comes free anyway.
+    fn settle(&mut self, app: usize, rank: Rank) -> bool {
+        let Some(seeker) = &mut self.seats[app].seeker else { return false };
+        let found = LEVELS.into_iter().find_map(|level| Some((seeker.find(&self.rooms, level, rank)?, level)));
+        if let Some((agent, level)) = found {
+            self.place(app, agent, level);
+        }
+        found.is_some()
+    }
+
+    /// Takes room from less important replicas, if that helps.
+    fn take_room(&mut self, app: usize, rank: Rank) -> bool {
+        if rank == Rank::REMAINDER {
+            return false;
+        }
+        let Some((agent, victims)) = self.choose_victims(app, rank) else { return false };
+        self.make_way(app, agent, victims);
+        true
+    }
+
+    /// The agent to take and the victims there; where the pool's limits stand in the way, victims anywhere besides.
+    fn choose_victims(&mut self, app: usize, rank: Rank) -> Option<(AgentIx, Vec<Candidate>)> {
+        let size = self.seats[app].claim.app.size;
+        let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
+        let seeker = self.seats[app].seeker.as_mut()?;
+        let (agent, mut chosen) = if let Some(agent) = seeker.find_within_agents(&self.rooms, Level::Soon, rank) {
+            (agent, Vec::new())
+        } else {
+            let mut hunt = self.seats[app].hunt.take().or_else(|| Some(Hunt::over(self.seats[app].seeker.as_ref()?.agents())))?;
+            let best = hunt.best(victims, &self.seats, &self.rooms, rank, size);
+            self.seats[app].hunt = Some(hunt);
+            best?
+        };
+        let (room, limits) = (self.rooms.at(agent).open(rank), self.rooms.limits.open(rank));
+        if !size.fits(limits + freed(&chosen)) {
+            if !victims.anywhere(&self.seats, rank, size, limits, |_| true, &mut chosen) {
+                return None;
+            }
+            chosen.sort_unstable();
+            prune(&mut chosen, |left| size.fits(room + freed_on(left, agent)) && size.fits(limits + freed(left)));
+        }
+        Some((agent, chosen))
+    }
+
+    fn make_way(&mut self, app: usize, agent: AgentIx, victims: Vec<Candidate>) {
+        let winner = self.seats[app].claim.key;
+        for victim in victims {
+            let loser = victim.app as usize;
+            self.end(loser, victim.task as usize, StopReason::GivesWayTo(winner.clone()));
+            // It may find room elsewhere when its turn comes.
+            if victim.rank() != Rank::REMAINDER {
+                self.enqueue(loser, Band::Want);
+            }
+        }
+        self.place(app, agent, Level::Soon);
+    }
+
+    /// Lets one of the app's own old replicas end so that a new one can have its place.
+    fn replace_in_place(&mut self, app: usize, rank: Rank) -> bool {
+        let seat = &self.seats[app];
+        if !rollout::may_go_first(seat) {
+            return false;
+        }
+        let Some(seeker) = &seat.seeker else { return false };
+        let size = seat.claim.app.size;
+        let makes_room = |at: &usize| {
+            let task = &seat.claim.tasks[*at];
+            rollout::is_old(task, seat.claim.app)
+                && seeker.allows(&self.rooms, task.agent)
+                && size.fits(self.rooms.at(task.agent).open(rank) + task.resources)
+                && size.fits(self.rooms.limits.open(rank) + task.resources)
+        };
+        let Some(task) = seat.in_order_of_leaving().into_iter().find(makes_room) else { return false };
+        let agent = seat.claim.tasks[task].agent;
+        self.end(app, task, StopReason::Replaced);
+        self.seats[app].in_place += 1;
+        self.place(app, agent, Level::Soon);
+        true
+    }
+
+    fn place(&mut self, app: usize, agent: AgentIx, level: Level) {
+        let seat = &mut self.seats[app];
+        self.rooms.take(agent, seat.claim.app.size, level);
+        if let Some(seeker) = &mut seat.seeker {
+            seeker.placed(&self.rooms, agent);
+        }
+        let app = seat.claim.key.clone();
+        if level == Level::Now {
+            seat.starts += 1;
+            self.plan.starts.push(Start { app, agent });
+        } else {
+            seat.waits += 1;
+            self.plan.waits.push(Wait { app, agent, free: level == Level::Free });
+        }
+    }
+
+    /// What was kept for the app is open to all again, once it will not be used.
+    pub fn leave_turns(&mut self, app: usize) {
+        let seat = &mut self.seats[app];
+        if seat.short.is_some() || seat.missing(Band::Remainder) <= 0 {
+            for (agent, rank) in std::mem::take(&mut seat.turns) {
+                self.rooms.let_go(agent, rank, seat.claim.app.size);
+            }
+        }
+    }
+
+    fn why_short(&self, app: usize, rank: Rank) -> Short {
+        let seat = &self.seats[app];
+        if let Some(reason) = seat.seeker.as_ref().and_then(|seeker| seeker.hopeless(&self.rooms)) {
+            Short::Hopeless(reason)
+        } else if !self.rooms.limits.fits(seat.claim.app.size, Level::Soon, rank) {
+            Short::Limits
+        } else {
+            Short::Room
+        }
+    }
+}
