@@ -118,7 +118,7 @@ pub async fn run(target: Target, mut batches: mpsc::UnboundedReceiver<Batch>, st
                 }
                 silence.set(sleep(ANSWER_TIMEOUT));
                 while let Some(answer) = answer(&mut input)? {
-                    pipe.answered(answer, &stats)?;
+                    pipe.answered(&answer, &stats)?;
                 }
             }
             () = &mut silence, if !pipe.unanswered.is_empty() => return Err(CallsError::Unanswered),
@@ -147,7 +147,7 @@ struct Addressed<'a> {
 impl Pipe {
     fn new(target: &Target) -> Self {
         let host = &target.leader[url::Position::BeforeHost..url::Position::AfterPort];
-        let authorization = target.authorization.iter().map(|value| format!("Authorization: {value}\r\n")).collect::<String>();
+        let authorization = target.authorization.as_ref().map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAccept: application/json\r\n\
              {authorization}Mesos-Stream-Id: {}\r\nContent-Length: ",
@@ -193,7 +193,7 @@ impl Pipe {
         }
     }
 
-    fn answered(&mut self, answer: Answer, stats: &Stats) -> Result<(), CallsError> {
+    fn answered(&mut self, answer: &Answer, stats: &Stats) -> Result<(), CallsError> {
         let Some(kind) = self.unanswered.pop_front() else { return Err(CallsError::Closed) };
         self.settle();
         if (200..300).contains(&answer.status) {
@@ -278,8 +278,8 @@ mod tests {
         let (mut pipe, stats) = (pipe(), Stats::default());
         pipe.render(Batch { calls: vec![Call::revive("web"), Call::revive("web")], ..Batch::default() }, &stats);
         let refusal = |body: &str| Answer { status: 400, body: body.into() };
-        assert!(pipe.answered(refusal("Failed to validate scheduler::Call"), &stats).is_ok());
-        let stale = pipe.answered(refusal("The stream ID included in this request didn't match the stream ID"), &stats);
+        assert!(pipe.answered(&refusal("Failed to validate scheduler::Call"), &stats).is_ok());
+        let stale = pipe.answered(&refusal("The stream ID included in this request didn't match the stream ID"), &stats);
         assert!(matches!(stale, Err(CallsError::Refused { status: 400, .. })));
         assert_eq!(stats.refused_calls(), 2);
     }

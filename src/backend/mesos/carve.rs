@@ -154,12 +154,12 @@ impl Stock {
         source.take(port);
         cut.ports.push(port);
         let range = Range { begin: port, end: port };
-        match cut.resources.iter_mut().find(|resource| is_like(resource, &source.like)) {
-            Some(Resource { ranges: Some(ranges), .. }) => ranges.range.push(range),
-            _ => {
-                let ranges = Some(Ranges { range: vec![range] });
-                cut.resources.push(Resource { ranges, ..source.like.clone() });
-            }
+        let same = cut.resources.iter_mut().find(|resource| is_like(resource, &source.like));
+        if let Some(ranges) = same.and_then(|resource| resource.ranges.as_mut()) {
+            ranges.range.push(range);
+        } else {
+            let ranges = Some(Ranges { range: vec![range] });
+            cut.resources.push(Resource { ranges, ..source.like.clone() });
         }
     }
 }

@@ -30,13 +30,26 @@ pub struct Ledger {
     heard: u64,
 }
 
+/// How a task was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Grace {
+    /// `None`: as the task was launched with.
+    ms: Option<u64>,
+}
+
+impl Grace {
+    fn at_least_as_quick(self, other: Option<u64>) -> bool {
+        self.ms.unwrap_or(u64::MAX) <= other.unwrap_or(u64::MAX)
+    }
+}
+
 /// What is known of a live task beside the world. There is one for each task of the world.
 #[derive(Debug, Default)]
 struct Side {
     timer: Option<Millis>,
     tries: u32,
     /// We asked for its end, with this grace period.
-    killed: Option<Option<u64>>,
+    killed: Option<Grace>,
     ran_since: Option<Millis>,
     heard: u64,
     /// The master has been asked about it (by RECONCILE or KILL) after its ACCEPT, so an answer that it is unknown can be meant.
@@ -115,13 +128,21 @@ fn taken_away(status: &TaskStatus) -> bool {
 /// How a task ended by this status, if it did. `None` for states that are not final.
 fn ending(status: &TaskStatus, killed: bool, confirmed: bool) -> Option<End> {
     let end = match status.state {
-        State::TaskFinished | State::TaskFailed | State::TaskKilled if killed => End::Killed,
+        State::TaskFinished
+        | State::TaskFailed
+        | State::TaskKilled
+        | State::TaskDropped
+        | State::TaskGone
+        | State::TaskGoneByOperator
+            if killed =>
+        {
+            End::Killed
+        }
         State::TaskFinished | State::TaskFailed | State::TaskKilled if taken_away(status) => End::Lost,
         State::TaskKilled => End::Killed,
         State::TaskFinished => End::Finished,
         State::TaskFailed => End::Failed,
         State::TaskError => End::Refused,
-        State::TaskDropped | State::TaskGone | State::TaskGoneByOperator if killed => End::Killed,
         State::TaskDropped => End::Dropped,
         State::TaskGone if !confirmed => End::Dropped,
         State::TaskGone | State::TaskGoneByOperator => End::Lost,
@@ -160,11 +181,10 @@ impl Ledger {
     pub fn kill(&mut self, world: &mut World, kill: &Kill, now: Millis) -> Option<Call> {
         let task = find(world, &kill.app, &kill.id)?;
         let side = self.sides.get_mut(&kill.id)?;
-        let repeated = side.killed.is_some_and(|grace| grace.unwrap_or(u64::MAX) <= kill.grace_ms.unwrap_or(u64::MAX));
-        if repeated {
+        if side.killed.is_some_and(|grace| grace.at_least_as_quick(kill.grace_ms)) {
             return None;
         }
-        (side.killed, side.asked, side.tries) = (Some(kill.grace_ms), true, 0);
+        (side.killed, side.asked, side.tries) = (Some(Grace { ms: kill.grace_ms }), true, 0);
         // One on an unreachable agent uses no room until it is back; then it is told.
         if task.phase != TaskPhase::Unreachable {
             enter(task, TaskPhase::Stopping, now);
@@ -354,9 +374,9 @@ impl Ledger {
         for (key, view) in &mut world.apps {
             for task in &mut view.tasks {
                 let Some(side) = self.sides.get_mut(&task.id).filter(|side| side.sizeless) else { continue };
-                let size = sizes.get(&task.id).copied().or_else(|| view.spec.as_ref().map(|spec| spec.size));
+                let found = sizes.get(&task.id).copied().or_else(|| view.spec.as_ref().map(|spec| spec.size));
                 side.sizeless = false;
-                task.resources = size.unwrap_or_default();
+                task.resources = found.unwrap_or_default();
                 tracing::debug!(app = %key, task = %task.id, resources = %task.resources, "adopted task sized");
             }
         }
@@ -374,8 +394,8 @@ impl Ledger {
             let agent = task.agent.0 as usize;
             let (grace, tries) = (side.killed, side.tries);
             let agent = world.agents[agent].id.clone();
-            if let Some(grace_ms) = grace {
-                out.calls.push(Call::kill(&id, Some(&agent), grace_ms));
+            if let Some(grace) = grace {
+                out.calls.push(Call::kill(&id, Some(&agent), grace.ms));
                 self.set_timer(&id, Some(now + backoff(KILL_RETRY_MS, tries)));
             } else {
                 questions.push(question(&id, agent));
@@ -394,7 +414,9 @@ impl Ledger {
     /// After a new connection, kills that were written to the old one may be lost.
     pub fn reconnected(&mut self, now: Millis) {
         let killed: Vec<_> = self.sides.iter().filter(|(_, side)| side.killed.is_some()).map(|(id, _)| id.clone()).collect();
-        killed.iter().for_each(|id| self.set_timer(id, Some(now)));
+        for id in &killed {
+            self.set_timer(id, Some(now));
+        }
     }
 
     /// A mark for [`Self::unheard`].
@@ -429,9 +451,8 @@ fn alive(task: &mut Task, side: &mut Side, status: &TaskStatus, now: Millis) {
     let phase = match (status.state, task.phase) {
         (State::TaskUnreachable | State::TaskLost, _) => TaskPhase::Unreachable,
         (State::Other, phase) => phase,
-        (State::TaskKilling, _) => TaskPhase::Stopping,
-        // Never back: what says so is late.
-        (_, TaskPhase::Stopping) => TaskPhase::Stopping,
+        // Never back from there: what says so is late.
+        (State::TaskKilling, _) | (_, TaskPhase::Stopping) => TaskPhase::Stopping,
         _ if side.killed.is_some() => TaskPhase::Stopping,
         (State::TaskStaging | State::TaskStarting, TaskPhase::Running) => TaskPhase::Running,
         (State::TaskStaging | State::TaskStarting, _) => TaskPhase::Starting,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::inventory::Inventory as Found;
 use super::ledger::{Ledger, Out};
 use super::offers::{Offers, Taken};
 use super::reconcile::Reconcile;
@@ -28,6 +29,7 @@ pub struct Machine {
     revive: Revive,
     standing: Standing,
     inventory: Inventory,
+    found: Option<Found>,
     /// Launches that could not be made: told with the next step.
     dropped: Vec<Ending>,
     /// Calls to be written, in order.
@@ -57,6 +59,7 @@ impl Machine {
             revive: Revive::default(),
             standing: Standing { message: format!("connecting to {masters}"), ..Standing::default() },
             inventory: Inventory::default(),
+            found: None,
             dropped: Vec::new(),
             outbox: Vec::new(),
         }
@@ -99,14 +102,11 @@ impl Machine {
             Input::Wire(event) => self.event(event, world, now, &mut out),
             Input::Inventory(found) => {
                 self.inventory = Inventory::Done(now + INVENTORY_EVERY_MS);
-                for (id, hostname, attributes) in found.agents {
-                    self.offers.describe(world, &id, &hostname, attributes);
-                }
-                self.ledger.size(world, &found.sizes);
-                out.applied.decide = true;
+                self.found = Some(found);
             }
         }
-        self.settle(out, now)
+        self.take_in(world, &mut out);
+        self.settle(out)
     }
 
     /// A link is up: everything held before is void, and what runs has to be found out before anything else is done.
@@ -114,7 +114,7 @@ impl Machine {
         self.offers.disconnected(world);
         self.offers.subscribed(now);
         (self.standing.connected, self.standing.stalled) = (true, false);
-        self.standing.message = "connected".to_owned();
+        "connected".clone_into(&mut self.standing.message);
         if new {
             self.reconcile.nothing_to_ask(now);
         } else {
@@ -181,6 +181,20 @@ impl Machine {
         }
     }
 
+    /// What the master's pages say is of use once the tasks are known that it is about.
+    fn take_in(&mut self, world: &mut World, out: &mut Out) {
+        if self.reconcile.pending() {
+            return;
+        }
+        if let Some(found) = self.found.take() {
+            for (id, hostname, attributes) in found.agents {
+                self.offers.describe(world, &id, &hostname, attributes);
+            }
+            self.ledger.size(world, &found.sizes);
+            out.applied.decide = true;
+        }
+    }
+
     pub fn tick(&mut self, world: &mut World, now: Millis) -> (Applied, Option<Millis>) {
         let mut out = self.out();
         if let Inventory::Awaited(until) = self.inventory
@@ -196,7 +210,8 @@ impl Machine {
             out.applied.decide |= self.offers.expire(world, now);
             self.ask(world, now, &mut out);
         }
-        (self.settle(out, now), self.next())
+        self.take_in(world, &mut out);
+        (self.settle(out), self.next())
     }
 
     fn next(&self) -> Option<Millis> {
@@ -208,34 +223,35 @@ impl Machine {
         [patience, timer, self.reconcile.next(), self.offers.next_expiry(), self.revive.next()].into_iter().flatten().min()
     }
 
-    pub fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis) {
+    pub fn dispatch(&mut self, orders: &Orders, world: &mut World, now: Millis) {
         let mut out = Out::default();
         for kill in &orders.kills {
             out.calls.extend(self.ledger.kill(world, kill, now));
         }
         if !self.standing.ready {
             // Written to nobody: the kills are repeated once orders can be given, the launches are told to have failed.
-            orders.launches.iter().for_each(|launch| self.dropped.push(dropped(launch, "not connected")));
+            self.dropped.extend(orders.launches.iter().map(|launch| dropped(launch, "not connected")));
             return;
         }
         self.launch(&orders.launches, world, now, &mut out);
-        let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world)).collect();
+        let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world, now)).collect();
         if !declined.is_empty() {
-            self.revive.filtered = true;
             out.calls.push(Call::decline(declined, RELEASE_SECONDS));
         }
         if orders.quiet && !self.revive.suppressed {
             self.revive.suppressed = true;
             out.calls.push(Call::suppress(&self.role));
         }
-        self.revive.want(orders.recall, self.offers.unasked(), now);
+        self.revive.want(orders.recall, self.offers.unasked(now), now);
         self.ask(world, now, &mut out);
         self.outbox.append(&mut out.calls);
     }
 
     fn launch(&mut self, launches: &[Launch], world: &mut World, now: Millis, out: &mut Out) {
         let mut by_agent: BTreeMap<AgentIx, Vec<&Launch>> = BTreeMap::new();
-        launches.iter().for_each(|launch| by_agent.entry(launch.agent).or_default().push(launch));
+        for launch in launches {
+            by_agent.entry(launch.agent).or_default().push(launch);
+        }
         for (agent, launches) in by_agent {
             self.launch_on(agent, &launches, world, now, out);
         }
@@ -260,10 +276,8 @@ impl Machine {
         }
         self.offers.ports_used(agent, next_port);
         self.offers.believe(agent, stock.room(), world);
-        let operations = match task_infos.is_empty() {
-            true => Vec::new(),
-            false => vec![Operation::Launch { launch: LaunchTasks { task_infos } }],
-        };
+        let launch = (!task_infos.is_empty()).then(|| Operation::Launch { launch: LaunchTasks { task_infos } });
+        let operations = launch.into_iter().collect();
         let offer_ids = offers.into_iter().map(Value::from).collect();
         let filters = Filters { refuse_seconds: 0.0 };
         out.calls.push(Call::Accept { accept: Accept { offer_ids, operations, filters } });
@@ -276,7 +290,7 @@ impl Machine {
             Some(Ask::Revive) => self.send_revive(now, out),
             Some(Ask::StartOver) => {
                 let holding = self.offers.holding();
-                let held: Vec<_> = holding.into_iter().flat_map(|ix| self.offers.give_back(ix, world)).collect();
+                let held: Vec<_> = holding.into_iter().flat_map(|ix| self.offers.give_back(ix, world, now)).collect();
                 if !held.is_empty() {
                     out.calls.push(Call::decline(held, 0.0));
                 }
@@ -300,7 +314,7 @@ impl Machine {
         Out { applied: Applied { decide: !endings.is_empty(), endings, ..Applied::default() }, calls: Vec::new() }
     }
 
-    fn settle(&mut self, mut out: Out, _now: Millis) -> Applied {
+    fn settle(&mut self, mut out: Out) -> Applied {
         self.outbox.append(&mut out.calls);
         if self.settled() && !self.standing.ready {
             self.standing.ready = true;
@@ -362,7 +376,7 @@ mod tests {
         fn subscribe(&mut self, new: bool, now: Millis) {
             let mut out = Out::default();
             self.machine.subscribed(new, &mut self.world, now, &mut out);
-            self.machine.settle(out, now);
+            self.machine.settle(out);
         }
 
         fn event(&mut self, event: WireEvent, now: Millis) -> Applied {
@@ -386,7 +400,7 @@ mod tests {
         }
 
         fn dispatch(&mut self, orders: Orders, now: Millis) -> Vec<Kind> {
-            self.machine.dispatch(orders, &mut self.world, now);
+            self.machine.dispatch(&orders, &mut self.world, now);
             self.sent()
         }
 
@@ -423,7 +437,7 @@ mod tests {
         let mut bed = Bed::new();
         bed.event(WireEvent::Offers(vec![offer("O2", "A", 1)]), 0);
         let launches = vec![bed.launch(1), bed.launch(2)];
-        bed.machine.dispatch(Orders { launches, ..Orders::default() }, &mut bed.world, 10);
+        bed.machine.dispatch(&Orders { launches, ..Orders::default() }, &mut bed.world, 10);
         assert_eq!(bed.cores(), (0, 3), "what is left over is expected");
         assert_eq!(bed.world.apps[&bed.app.key].tasks.len(), 2);
         let Call::Accept { accept } = &bed.machine.outbox[0] else { panic!("{:?}", bed.machine.outbox) };
@@ -468,7 +482,7 @@ mod tests {
         bed.event(WireEvent::Offers(vec![offer("O2", "A", 3)]), 31);
         assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(2)], ..Orders::default() }, 32), []);
         bed.update(answer(&bed.id(1), "TASK_RUNNING", Some("A")), 33);
-        bed.machine.apply(Input::Inventory(super::super::inventory::Inventory::default()), &mut bed.world, 34);
+        bed.machine.apply(Input::Inventory(Found::default()), &mut bed.world, 34);
         assert!(!bed.machine.standing().ready);
         bed.update(answer("microscaler-reconciled-1", "TASK_UNKNOWN", None), 35);
         assert!(bed.machine.standing().ready);
@@ -483,7 +497,7 @@ mod tests {
         bed.machine.apply(Input::Disconnected { why: "gone".into(), tries: 1 }, &mut bed.world, 20);
         bed.subscribe(false, 1000);
         bed.machine.wants_inventory(1000);
-        bed.machine.apply(Input::Inventory(super::super::inventory::Inventory::default()), &mut bed.world, 1001);
+        bed.machine.apply(Input::Inventory(Found::default()), &mut bed.world, 1001);
         bed.sent();
         let asked: Vec<_> = (1000..60_000).filter(|now| bed.tick(*now).contains(&Kind::Reconcile)).collect();
         assert!(bed.machine.standing().ready);
@@ -520,6 +534,17 @@ mod tests {
         bed.tick(1150);
         assert_eq!(bed.tick(2100), [Kind::Decline, Kind::Revive]);
         assert_eq!(bed.cores(), (0, 4));
+    }
+
+    #[test]
+    fn crumbs_that_are_of_no_use_do_not_go_to_and_fro() {
+        let mut bed = Bed::new();
+        let orders = || Orders { release: vec![A], recall: true, ..Orders::default() };
+        assert_eq!(bed.dispatch(orders(), 10), [Kind::Decline, Kind::Revive]);
+        bed.event(WireEvent::Offers(vec![offer("O2", "A", 4)]), 12);
+        assert_eq!(bed.dispatch(orders(), 13), [Kind::Decline]);
+        assert_eq!(bed.dispatch(orders(), 60), []);
+        assert_eq!(bed.dispatch(Orders { recall: true, ..Orders::default() }, 200), [Kind::Revive], "something else may want it");
     }
 
     #[test]

@@ -203,6 +203,9 @@ impl Backend for Mesos {
 
     fn tick(&mut self, world: &mut World, now: Millis) -> (Applied, Option<Millis>) {
         let result = self.machine.tick(world, now);
+        if self.machine.wants_inventory(now) {
+            self.fetch_inventory();
+        }
         self.flush(None);
         result
     }
@@ -210,7 +213,7 @@ impl Backend for Mesos {
     fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis) {
         let acts = !(orders.kills.is_empty() && orders.launches.is_empty());
         let caused_at = orders.caused_at.filter(|_| acts);
-        self.machine.dispatch(orders, world, now);
+        self.machine.dispatch(&orders, world, now);
         self.flush(caused_at);
     }
 

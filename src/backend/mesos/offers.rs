@@ -16,12 +16,14 @@ use crate::policy::world::{Agent, AgentIx, Millis, World};
 const BELIEVED_AFTER_REVIVE_MS: u64 = 500;
 /// After a change of the master agents come back one by one.
 const BELIEVED_AFTER_SUBSCRIBED_MS: u64 = 10_000;
+/// What was declined and is wanted by the same breath (as the room that is wanted has to be larger) is not asked for at once again.
+const DECLINED_FOR_MS: u64 = 100;
 
 /// The room on all agents.
 #[derive(Debug, Default)]
 pub struct Offers {
     agents: HashMap<Arc<str>, AgentIx>,
-    offers: HashMap<Arc<str>, AgentIx>,
+    outstanding: HashMap<Arc<str>, AgentIx>,
     rooms: Vec<Room>,
     believed_until: Millis,
     next_expiry: Option<Millis>,
@@ -47,6 +49,8 @@ struct Belief {
     room: Resources,
     /// Dropped then; unset until a REVIVE has been sent after it arose.
     expires: Option<Millis>,
+    /// It was of no use and given back then.
+    declined: Option<Millis>,
 }
 
 /// The room that was held on an agent, to be used in one ACCEPT.
@@ -83,7 +87,7 @@ impl Offers {
             self.void(ix, world);
             return Some(offer.id.value);
         }
-        if self.offers.insert(offer.id.value.clone(), ix).is_none() {
+        if self.outstanding.insert(offer.id.value.clone(), ix).is_none() {
             let room = carve::room(&offer.resources);
             let place = self.room(ix);
             place.consume(room);
@@ -95,7 +99,7 @@ impl Offers {
 
     /// Forgets an offer that the master has withdrawn.
     pub fn rescind(&mut self, id: &str, world: &mut World) {
-        if let Some(ix) = self.offers.remove(id) {
+        if let Some(ix) = self.outstanding.remove(id) {
             self.room(ix).held.retain(|held| &*held.id != id);
             self.publish(ix, world);
         }
@@ -104,18 +108,18 @@ impl Offers {
     /// The agent is gone, and with it all room there.
     pub fn void(&mut self, ix: AgentIx, world: &mut World) {
         for held in std::mem::take(self.room(ix)).held {
-            self.offers.remove(&held.id);
+            self.outstanding.remove(&held.id);
         }
         self.publish(ix, world);
     }
 
     /// All offers are void, as the connection is; their room is still there and will be offered again.
     pub fn disconnected(&mut self, world: &mut World) {
-        self.offers.clear();
+        self.outstanding.clear();
         for place in 0..self.rooms.len() {
             let room = &mut self.rooms[place];
             let held: Resources = room.held.drain(..).map(|held| held.room).sum();
-            room.believe(held);
+            room.believe(held, None);
             room.beliefs.iter_mut().for_each(|belief| belief.expires = None);
             self.publish(AgentIx(u32::try_from(place).unwrap_or(u32::MAX)), world);
         }
@@ -132,19 +136,24 @@ impl Offers {
         let place = self.room(ix);
         let (held, next_port) = (std::mem::take(&mut place.held), place.next_port);
         let mut stock = Stock::default();
-        held.iter().for_each(|held| stock.add(&held.resources));
+        for held in &held {
+            stock.add(&held.resources);
+        }
         let offers: Vec<_> = held.into_iter().map(|held| held.id).collect();
         for id in &offers {
-            self.offers.remove(id);
+            self.outstanding.remove(id);
         }
         self.publish(ix, world);
         Taken { offers, stock, next_port }
     }
 
     /// Takes all offers of the agent out of the table, to be declined: their room is believed to be free.
-    pub fn give_back(&mut self, ix: AgentIx, world: &mut World) -> Vec<Arc<str>> {
+    pub fn give_back(&mut self, ix: AgentIx, world: &mut World, now: Millis) -> Vec<Arc<str>> {
         let taken = self.take(ix, world);
-        self.believe(ix, taken.stock.room(), world);
+        if world.agents[ix.0 as usize].present {
+            self.room(ix).believe(taken.stock.room(), Some(now));
+            self.publish(ix, world);
+        }
         taken.offers
     }
 
@@ -156,14 +165,17 @@ impl Offers {
     /// This room on the agent has come free and is not in our hands.
     pub fn believe(&mut self, ix: AgentIx, room: Resources, world: &mut World) {
         if world.agents[ix.0 as usize].present {
-            self.room(ix).believe(room);
+            self.room(ix).believe(room, None);
             self.publish(ix, world);
         }
     }
 
-    /// Whether anything is believed for which no REVIVE has been sent.
-    pub fn unasked(&self) -> bool {
-        self.rooms.iter().flat_map(|room| &room.beliefs).any(|belief| belief.expires.is_none())
+    /// Whether there is room, believed to be free, for which no REVIVE has been sent.
+    pub fn unasked(&self, now: Millis) -> bool {
+        let worth_asking = |belief: &Belief| {
+            belief.expires.is_none() && belief.declined.is_none_or(|declined| declined + DECLINED_FOR_MS <= now)
+        };
+        self.rooms.iter().flat_map(|room| &room.beliefs).any(worth_asking)
     }
 
     /// A REVIVE goes out.
@@ -231,14 +243,14 @@ impl Offers {
 }
 
 impl Room {
-    fn believe(&mut self, room: Resources) {
+    fn believe(&mut self, room: Resources, declined: Option<Millis>) {
         let room = room.max(Resources::ZERO);
         if room.is_zero() {
             return;
         }
-        match self.beliefs.last_mut().filter(|belief| belief.expires.is_none()) {
+        match self.beliefs.last_mut().filter(|belief| belief.expires.is_none() && belief.declined == declined) {
             Some(belief) => belief.room += room,
-            None => self.beliefs.push(Belief { room, expires: None }),
+            None => self.beliefs.push(Belief { room, expires: None, declined }),
         }
     }
 
@@ -288,11 +300,12 @@ mod tests {
     #[test]
     fn a_belief_lasts_until_its_room_comes_or_a_revive_brings_nothing() {
         let (mut offers, mut world) = with_offer();
-        offers.give_back(A, &mut world);
+        offers.give_back(A, &mut world, 0);
         assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(0), cores(4)));
-        assert!(offers.unasked() && !offers.expire(&mut world, 1 << 40));
+        assert!(!offers.unasked(99), "it has just been declined");
+        assert!(offers.unasked(100) && !offers.expire(&mut world, 1 << 40));
         offers.revived(100);
-        assert!(!offers.unasked() && !offers.expire(&mut world, 599));
+        assert!(!offers.unasked(100) && !offers.expire(&mut world, 599));
         offers.receive(offer("O2", "A", 3), &mut world);
         assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(3), cores(1)));
         offers.believe(A, cores(2), &mut world);

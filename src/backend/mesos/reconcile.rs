@@ -83,7 +83,7 @@ impl Reconcile {
         if questions.is_empty() {
             self.round = None;
         }
-        batches(questions).collect()
+        batches(&questions).collect()
     }
 
     pub fn next(&self) -> Option<Millis> {
@@ -96,11 +96,10 @@ impl Reconcile {
         self.next_round = Some(now + EVERY_MS);
         let mark = ledger.mark();
         self.round = Some(Round { mark, ask_at: now + FIRST_WAIT_MS, wait_ms: FIRST_WAIT_MS });
-        batches(ledger.unheard(world, mark)).chain([Call::reconcile(Vec::new())]).collect()
+        batches(&ledger.unheard(world, mark)).chain([Call::reconcile(Vec::new())]).collect()
     }
 }
 
-fn batches(questions: Vec<ReconcileTask>) -> impl Iterator<Item = Call> {
-    let batches: Vec<_> = questions.chunks(BATCH).map(|batch| Call::reconcile(batch.to_vec())).collect();
-    batches.into_iter()
+fn batches(questions: &[ReconcileTask]) -> impl Iterator<Item = Call> {
+    questions.chunks(BATCH).map(|batch| Call::reconcile(batch.to_vec()))
 }

@@ -23,8 +23,6 @@ pub struct Revive {
     watch_at: Millis,
     watch_ms: u64,
     pub suppressed: bool,
-    /// Offers were declined for a while, which only a REVIVE revokes.
-    pub filtered: bool,
 }
 
 /// What to send.
@@ -46,7 +44,6 @@ impl Default for Revive {
             watch_at: 0,
             watch_ms: WATCH_MS,
             suppressed: false,
-            filtered: false,
         }
     }
 }
@@ -61,7 +58,7 @@ impl Revive {
         if !self.stands {
             (self.watch_ms, self.watch_at) = (WATCH_MS, now + WATCH_MS);
         }
-        if !self.stands || news || self.suppressed || self.filtered {
+        if !self.stands || news || self.suppressed {
             (self.due, self.retried) = (Some(now), false);
         }
         self.stands = true;
@@ -104,7 +101,7 @@ impl Revive {
 
     /// A REVIVE goes out, for whatever reason.
     pub fn sent(&mut self, now: Millis) {
-        (self.suppressed, self.filtered) = (false, false);
+        self.suppressed = false;
         if self.stands {
             self.due = Some(now + if self.retried { RETRY_MS } else { FIRST_RETRY_MS });
             self.retried = true;

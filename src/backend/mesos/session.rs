@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::codec::Decoder;
 use url::Url;
 
-use super::calls::{self, Batch, CallsError, Target};
+use super::calls::{self, Batch, Target};
 use super::framework::{self, Framework, Store, StoreError};
 use super::http::{Http, HttpError};
 use super::inventory;
@@ -31,7 +31,7 @@ const FIRST_DELAY_MS: u64 = 500;
 const MAX_DELAY_MS: u64 = 15_000;
 const SLOW_DELAY: Duration = Duration::from_secs(30);
 /// A connection that lived this long was good: the next is made without delay.
-const GOOD_AFTER: Duration = Duration::from_secs(60);
+const GOOD_AFTER: Duration = Duration::from_mins(1);
 const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(15);
 const MISSED_HEARTBEATS: f64 = 2.5;
 
@@ -167,13 +167,11 @@ impl Session {
         let (leader, response) = self.http.post(master, PATH, &self.subscribe()).await?;
         let stream_id = response.headers().get("mesos-stream-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let authorization = self.http.authorization(&leader).await?;
-        match stream_id {
-            Some(stream_id) => Ok(Opened { leader, response, stream_id, authorization }),
-            None => {
-                let body = "no Mesos-Stream-Id in the answer; is this a Mesos master?".to_owned();
-                Err(HttpError::Refused { url: leader, status: response.status(), body })
-            }
-        }
+        let Some(stream_id) = stream_id else {
+            let body = "no Mesos-Stream-Id in the answer; is this a Mesos master?".to_owned();
+            return Err(HttpError::Refused { url: leader, status: response.status(), body });
+        };
+        Ok(Opened { leader, response, stream_id, authorization })
     }
 
     fn subscribe(&self) -> Json {
@@ -230,7 +228,6 @@ impl Session {
         tokio::select! {
             end = self.read(stream, &sender) => end,
             ended = &mut writer.0 => match ended {
-                Ok(Err(error @ CallsError::Refused { status: 401 | 403, .. })) => End::Slow(error.to_string()),
                 Ok(Err(error)) => End::Retry(error.to_string()),
                 Ok(Ok(())) => End::Stopped,
                 Err(error) => End::Retry(error.to_string()),
