@@ -29,6 +29,8 @@ pub struct Ledger {
     ended: Ended,
     /// Counts status updates, so that "heard since" needs no clock.
     heard: u64,
+    /// How many tasks there are whose resources are not known.
+    sizeless: usize,
 }
 
 /// How a task was asked to end.
@@ -234,6 +236,7 @@ impl Ledger {
         let id = &status.task_id.value;
         self.set_timer(id, None);
         let side = self.sides.remove(id).unwrap_or_default();
+        self.sizeless -= usize::from(side.sizeless);
         // Only the task's own agent knows that it has ended; all else is inference.
         let inferred = matches!(status.state, State::TaskUnknown | State::TaskGone | State::TaskGoneByOperator);
         self.ended.remember(id, !inferred);
@@ -310,12 +313,13 @@ impl Ledger {
         };
         insert(world, app, task);
         let side = Side { asked: true, confirmed: true, sizeless: spec.is_none(), heard: self.heard, ..Side::default() };
+        self.sizeless += usize::from(side.sizeless);
         self.sides.insert(id.clone(), side);
     }
 
     /// Whether the resources of some task are not known.
     pub fn has_unsized(&self) -> bool {
-        self.sides.values().any(|side| side.sizeless)
+        self.sizeless > 0
     }
 
     /// Fills in the resources of adopted tasks: from the master's list, else (when that could not be had) the size of the app as it is now.
@@ -325,6 +329,7 @@ impl Ledger {
                 let Some(side) = self.sides.get_mut(&task.id).filter(|side| side.sizeless) else { continue };
                 let found = sizes.get(&task.id).copied().or_else(|| view.spec.as_ref().map(|spec| spec.size));
                 side.sizeless = false;
+                self.sizeless -= 1;
                 task.resources = found.unwrap_or_default();
                 tracing::debug!(app = %key, task = %task.id, resources = %task.resources, "adopted task sized");
             }

@@ -204,6 +204,10 @@ fn tasks_of_an_earlier_run_are_adopted() {
     bed.ledger.size(&mut bed.world, &HashMap::from([(id, Resources::new(1000, 64))]));
     assert_eq!(bed.world.apps[&bed.app.key].tasks[0].resources, Resources::new(1000, 64));
     assert!(!bed.ledger.has_unsized());
+    bed.tell(&answer(&bed.id(6), "TASK_RUNNING", Some("B")), 100);
+    assert!(bed.ledger.has_unsized());
+    bed.tell(&status(&bed.id(6), "TASK_FINISHED", "B"), 100);
+    assert!(!bed.ledger.has_unsized());
     bed.world.apps.get_mut(&bed.app.key).unwrap().spec = Some(bed.app.clone());
     bed.tell(&answer(&bed.id(8), "TASK_STAGING", Some("B")), 100);
     assert_eq!(bed.world.apps[&bed.app.key].tasks[1].resources, bed.app.size, "the spec of its version tells");
