@@ -7,7 +7,7 @@ use microscaler_testbed::Cluster;
 use microscaler_testbed::bare::{Framework, framework_info, task_info};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn main() -> Result<()> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(100), |text| text.parse())?;

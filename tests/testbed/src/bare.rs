@@ -63,23 +63,23 @@ impl Calls {
         self.open += 1;
     }
 
-    /// Adds a call, such as `push("KILL", "kill", json!({…}))`; `Null` content for a call that has none.
-    pub fn push(&mut self, kind: &str, field: &str, content: Value) {
+    /// Adds a call, such as `push("KILL", "kill", &json!({…}))`; `Null` content for a call that has none.
+    pub fn push(&mut self, kind: &str, field: &str, content: &Value) {
         let mut call = json!({ "framework_id": self.framework_id, "type": kind });
         if !content.is_null() {
-            call[field] = content;
+            call[field] = content.clone();
         }
         self.push_raw(call.to_string().as_bytes());
     }
 
-    pub fn accept(&mut self, offer_ids: &[&Value], operations: Value, refuse: Duration) {
+    pub fn accept(&mut self, offer_ids: &[&Value], operations: &Value, refuse: Duration) {
         let filters = json!({ "refuse_seconds": refuse.as_secs_f64() });
-        self.push("ACCEPT", "accept", json!({ "offer_ids": offer_ids, "operations": operations, "filters": filters }));
+        self.push("ACCEPT", "accept", &json!({ "offer_ids": offer_ids, "operations": operations, "filters": filters }));
     }
 
     pub fn decline(&mut self, offer_ids: &[&Value], refuse: Duration) {
         let filters = json!({ "refuse_seconds": refuse.as_secs_f64() });
-        self.push("DECLINE", "decline", json!({ "offer_ids": offer_ids, "filters": filters }));
+        self.push("DECLINE", "decline", &json!({ "offer_ids": offer_ids, "filters": filters }));
     }
 
     /// Without `grace`, the task's own grace period counts.
@@ -89,34 +89,34 @@ impl Calls {
             let nanoseconds = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
             kill["kill_policy"] = json!({ "grace_period": { "nanoseconds": nanoseconds } });
         }
-        self.push("KILL", "kill", kill);
+        self.push("KILL", "kill", &kill);
     }
 
     /// Does nothing for a status without uuid, which wants no acknowledgement.
     pub fn acknowledge(&mut self, status: &Value) {
         if status["uuid"].is_string() {
             let acknowledge = json!({ "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"] });
-            self.push("ACKNOWLEDGE", "acknowledge", acknowledge);
+            self.push("ACKNOWLEDGE", "acknowledge", &acknowledge);
         }
     }
 
     pub fn revive(&mut self) {
-        self.push("REVIVE", "revive", Value::Null);
+        self.push("REVIVE", "revive", &Value::Null);
     }
 
     pub fn suppress(&mut self) {
-        self.push("SUPPRESS", "suppress", Value::Null);
+        self.push("SUPPRESS", "suppress", &Value::Null);
     }
 
     /// No ids: all tasks.
     pub fn reconcile(&mut self, task_ids: &[&str]) {
         let tasks: Vec<Value> = task_ids.iter().map(|id| json!({ "task_id": { "value": id } })).collect();
-        self.push("RECONCILE", "reconcile", json!({ "tasks": tasks }));
+        self.push("RECONCILE", "reconcile", &json!({ "tasks": tasks }));
     }
 
     /// Ends the framework and all its tasks.
     pub fn teardown(&mut self) {
-        self.push("TEARDOWN", "teardown", Value::Null);
+        self.push("TEARDOWN", "teardown", &Value::Null);
     }
 
     /// Writes all calls at once. Reads old answers only if there are many.
@@ -270,7 +270,7 @@ impl Framework {
     /// If the connection is lost, or the call is refused.
     pub fn launch(&mut self, offer: &Value, tasks: &[Value]) -> Result<()> {
         let launch = json!([{ "type": "LAUNCH", "launch": { "task_infos": tasks } }]);
-        self.calls.accept(&[&offer["id"]], launch, Duration::ZERO);
+        self.calls.accept(&[&offer["id"]], &launch, Duration::ZERO);
         self.calls.flush()
     }
 }

@@ -66,7 +66,7 @@ impl Agent {
 impl Default for Builder {
     /// One master, and no agents yet.
     fn default() -> Self {
-        let time_limit = Duration::from_secs(60);
+        let time_limit = Duration::from_mins(1);
         Self {
             masters: 1,
             agents: Vec::new(),
@@ -79,7 +79,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// With more than one, ZooKeeper is started as well.
+    /// With more than one, `ZooKeeper` is started as well.
     pub fn masters(mut self, count: usize) -> Self {
         self.masters = count;
         self
@@ -103,14 +103,14 @@ impl Builder {
         self
     }
 
-    /// A flag of all `mesos-agent`s.
+    /// A flag of all agents.
     pub fn agent_flag(mut self, name: &str, value: impl Into<String>) -> Self {
         self.agent_flags.insert(name.to_owned(), value.into());
         self
     }
 
-    /// An agent that does not answer is given up after 3 s in place of 75 s, and a master with ZooKeeper after 2 s in place of
-    /// 10 s. Without ZooKeeper, agents look for a restarted master after the same 3 s or 75 s: they miss its pings.
+    /// An agent that does not answer is given up after 3 s in place of 75 s, and a master with `ZooKeeper` after 2 s in place of
+    /// 10 s. Without `ZooKeeper`, agents look for a restarted master after the same 3 s or 75 s: they miss its pings.
     pub fn fast_failure_detection(self) -> Self {
         self.master_flag("agent_ping_timeout", "1secs")
             .master_flag("max_agent_ping_timeouts", "3")

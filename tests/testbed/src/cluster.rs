@@ -22,7 +22,7 @@ const LEADERS_PAGES: [&str; 4] = ["/master/state", "/master/slaves", "/master/ta
 /// Between two looks at something that is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Masters, agents and, with several masters, ZooKeeper. Everything ends with this value: daemons, executors, tasks and files;
+/// Masters, agents and, with several masters, `ZooKeeper`. Everything ends with this value: daemons, executors, tasks and files;
 /// also if the process that holds it is killed.
 pub struct Cluster {
     pub(crate) masters: Vec<Daemon>,
@@ -92,7 +92,6 @@ impl AgentHandle<'_> {
 }
 
 impl Cluster {
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -226,19 +225,30 @@ impl Cluster {
         Ok(agents.filter(|agent| agent["active"] == true).count())
     }
 
-    /// Waits until a master leads and all agents that run are registered with it.
+    /// Waits until a master leads and all agents that are not killed are registered with it.
     ///
     /// # Errors
-    /// If `limit` is over, or a daemon has ended by itself; with the end of its log.
+    /// If `limit` is over, or an agent or the only master has ended by itself; with the end of the logs.
     pub fn wait_until_ready(&self, limit: Duration) -> Result<()> {
-        let running = self.agents.iter().filter(|agent| agent.daemon.is_running());
-        let wanted: usize = running.map(|agent| agent.copies).sum();
-        let what = || match self.registered() {
-            Ok(count) if count >= wanted => Ok(true),
-            Ok(count) => bail!("{count} of {wanted} agents are registered"),
-            Err(error) => Err(error),
+        let is_broken = || self.agents.iter().any(|agent| agent.daemon.has_ended_by_itself()) || self.only_master_has_ended();
+        let is_ready_or_broken = || {
+            let started = self.agents.iter().filter(|agent| agent.daemon.is_running());
+            let wanted: usize = started.map(|agent| agent.copies).sum();
+            if is_broken() {
+                return Ok(true);
+            }
+            let registered = self.registered()?;
+            ensure!(registered >= wanted, "{registered} of {wanted} agents are registered");
+            Ok(true)
         };
-        wait(limit, what).with_context(|| format!("the cluster is not ready\n{}", self.log_tails()))
+        wait(limit, is_ready_or_broken).with_context(|| format!("the cluster is not ready\n{}", self.log_tails()))?;
+        ensure!(!is_broken(), "the cluster is not ready\n{}", self.log_tails());
+        Ok(())
+    }
+
+    /// Among several, it is normal that a deposed leader ends itself.
+    fn only_master_has_ended(&self) -> bool {
+        matches!(self.masters.as_slice(), [master] if master.has_ended_by_itself())
     }
 
     /// Waits until all replicas of the masters' log vote. A master that loses the others before that cannot lead.

@@ -27,7 +27,7 @@ pub(crate) struct Recipe {
     pub directory: PathBuf,
 }
 
-/// A master, an agent or ZooKeeper. All methods may be called from any thread.
+/// A master, an agent or `ZooKeeper`. All methods may be called from any thread.
 pub struct Daemon {
     recipe: Recipe,
     state: Mutex<State>,
@@ -101,6 +101,13 @@ impl Daemon {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.lock().is_running()
+    }
+
+    /// Whether it has ended without [`kill`](Self::kill).
+    #[must_use]
+    pub fn has_ended_by_itself(&self) -> bool {
+        let mut state = self.lock();
+        state.child.is_some() && !state.is_running()
     }
 
     /// Starts it (again), on the same port and directory; nothing if it runs. Does not wait until it serves:

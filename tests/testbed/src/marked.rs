@@ -47,10 +47,10 @@ impl Process {
 fn parent_and_start(pid: u32) -> Option<(u32, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything; state is the first field after it.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let start = fields.nth(17)?.parse().ok()?;
+    let mut values = stat.rsplit_once(") ")?.1.split(' ');
+    let state = values.next()?;
+    let parent = values.next()?.parse().ok()?;
+    let start = values.nth(17)?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some((parent, start))
 }
 

@@ -271,7 +271,9 @@ mod tests {
         std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             // Byte by byte: nothing may depend on how the stream is cut.
-            answer.iter().for_each(|byte| socket.write_all(&[*byte]).unwrap());
+            for byte in answer {
+                socket.write_all(&[*byte]).unwrap();
+            }
             // Closing with requests unread would reset the connection.
             socket.shutdown(std::net::Shutdown::Write).unwrap();
             socket.read_to_end(&mut Vec::new()).unwrap();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn run_tasks(master_url: &str, count: usize) -> Framework {
     let mut framework = Framework::subscribe(master_url, &framework_info("testbed")).unwrap();
@@ -52,7 +52,7 @@ fn a_cluster_is_as_described_and_leaves_nothing() {
     assert_eq!(cluster.processes().len(), 3);
     let tasks = cluster.tasks().unwrap().running();
     assert_eq!(tasks.len(), 3);
-    assert!(tasks.iter().all(|task| task.is_running() && task.resources["mem"] == 32.0));
+    assert!(tasks.iter().all(|task| task.is_running() && task.resources["mem"] > 31.0));
     // Two agents, a master; and for each task a container's first process, an executor and the task itself.
     assert_eq!(marked::processes(&id).len(), 3 + 9);
 

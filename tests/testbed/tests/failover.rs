@@ -1,4 +1,4 @@
-//! Several masters, with ZooKeeper. Slow: about 20 s.
+//! Several masters, with `ZooKeeper`. Slow: about 20 s.
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
 use microscaler_testbed::Cluster;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 struct Rig {
     cluster: Cluster,
@@ -134,7 +134,7 @@ fn a_task_that_ignores_term_has_its_grace_period_and_a_second_kill_shortens_it()
     assert!(begin.elapsed() >= Duration::from_secs(3), "killed after {:?}", begin.elapsed());
 
     rig.run("shortened", stubborn);
-    rig.kill("shortened", Some(Duration::from_secs(3600)));
+    rig.kill("shortened", Some(Duration::from_hours(1)));
     rig.kill("shortened", Some(Duration::ZERO));
     rig.reaches("shortened", "TASK_KILLED");
 }
@@ -233,5 +233,4 @@ fn an_agent_can_be_drained() {
         assert!(Instant::now() < deadline, "{error:#}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    rig.run("next", "exec sleep 1000");
 }

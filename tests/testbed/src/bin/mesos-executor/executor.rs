@@ -6,7 +6,7 @@ use crate::process::{Process, describe};
 use microscaler_testbed::wire::Records;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long to wait for an acknowledgement that may never come, since the agent forgets a framework that it shuts down.
@@ -29,6 +29,7 @@ struct Task {
     process: Option<Process>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub struct Executor {
     agent: Agent,
     events: Receiver<Event>,
@@ -88,10 +89,7 @@ impl Executor {
     fn next_event(&self) -> Option<Event> {
         let deadlines = [self.kill_hard_at, self.retry_at, self.give_up_at, self.leave_at];
         let Some(next) = deadlines.into_iter().flatten().min() else { return self.events.recv().ok() };
-        match self.events.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(next.saturating_duration_since(Instant::now())).ok()
     }
 
     fn is_done(&self) -> bool {

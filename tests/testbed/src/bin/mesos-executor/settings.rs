@@ -32,7 +32,7 @@ impl Settings {
             framework_id: variable("MESOS_FRAMEWORK_ID")?,
             executor_id: variable("MESOS_EXECUTOR_ID")?,
             token: env::var("MESOS_EXECUTOR_AUTHENTICATION_TOKEN").ok(),
-            recovery_timeout: checkpoints.then(|| duration_variable("MESOS_RECOVERY_TIMEOUT", Duration::from_secs(900))),
+            recovery_timeout: checkpoints.then(|| duration_variable("MESOS_RECOVERY_TIMEOUT", Duration::from_mins(15))),
             grace_period: duration_variable("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", Duration::from_secs(5)),
         })
     }
