@@ -12,7 +12,7 @@ use microscaler::backend::{Backend, End, Orders};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::TaskPhase;
 use microscaler_testbed::{Agent, Cluster};
-use rig::{Rig, app, pool, sleeper};
+use rig::{Rig, app, kill_of, pool, sleeper};
 
 fn cluster(agents: usize) -> Cluster {
     let mut builder = Cluster::builder().fast_failure_detection();
@@ -68,7 +68,7 @@ async fn a_full_agent_swaps_at_once() {
     for _ in 0..20 {
         let started = Instant::now();
         let victim = apps[0].1.pop().unwrap();
-        let kills = vec![rig.kill_of(&apps[0].0, &victim)];
+        let kills = vec![kill_of(&apps[0].0, &victim)];
         rig.order(Orders { kills, ..Orders::default() });
         rig.until("killed", |rig| rig.endings.iter().any(|ending| ending.task == victim)).await;
         let killed = started.elapsed();
@@ -79,7 +79,8 @@ async fn a_full_agent_swaps_at_once() {
         apps[1].1.extend(rig.launch(&winner, 0, 1));
         let count = apps[1].1.len();
         rig.running(&winner, count).await;
-        rounds.push([killed, offered - killed, started.elapsed() - offered, started.elapsed()]);
+        let whole = started.elapsed();
+        rounds.push([killed, offered.saturating_sub(killed), whole.saturating_sub(offered), whole]);
         if apps[0].1.is_empty() {
             apps.reverse();
         }
@@ -89,7 +90,30 @@ async fn a_full_agent_swaps_at_once() {
         times.sort_by(f64::total_cmp);
         println!("{name}: median {:.1} ms, max {:.1} ms", times[times.len() / 2], times[times.len() - 1]);
     }
+    let mut reactions = rig.mesos.stats().take_reactions();
+    reactions.sort();
+    println!("order→written: median {:?}, max {:?}", reactions[reactions.len() / 2], reactions[reactions.len() - 1]);
     assert_eq!(running(&cluster), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_agent_is_left_without_blame() {
+    let (cluster, state) = (cluster(1), tempfile::tempdir().unwrap());
+    let web = sleeper("web");
+    let mut rig = Rig::start(pool(&[cluster.master_url()], ""), state.path());
+    rig.ready().await;
+    rig.held(Resources::new(2000, 128)).await;
+    rig.launch(&web, 0, 2);
+    rig.running(&web, 2).await;
+    cluster.agent(0).drain(Duration::ZERO).unwrap();
+    rig.gone(&web).await;
+    assert!(rig.endings.iter().all(|ending| ending.how == End::Lost), "{:?}", rig.endings);
+    assert!(!rig.world.agents[0].present && rig.world.agents[0].held.is_zero());
+    rig.order(Orders { recall: true, ..Orders::default() });
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(!rig.world.agents[0].present, "nothing is offered there");
+    cluster.agent(0).reactivate().unwrap();
+    rig.until("back", |rig| rig.world.agents[0].present).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +171,31 @@ async fn a_restarted_master_changes_nothing() {
     rig.running(&web, 4).await;
     assert_eq!(running(&cluster), 4);
     assert_eq!(rig.endings.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_leader_is_found_through_any_master() {
+    let agent = || Agent::default().resources("cpus:4;mem:1024");
+    let cluster = Cluster::builder().masters(3).agent(agent()).fast_failure_detection().start().unwrap();
+    let first = cluster.leader().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    // One that does not lead, and will not be killed: it leads to the leader by redirects, before and after.
+    let other = cluster.master((first + 1) % 3).url();
+    let web = sleeper("web");
+    let mut rig = Rig::start(pool(&[other], ""), state.path());
+    rig.ready().await;
+    assert_eq!(rig.mesos.standing().master, Some(cluster.master(first).url()));
+    rig.held(Resources::new(4000, 1024)).await;
+    rig.launch(&web, 0, 2);
+    rig.running(&web, 2).await;
+    cluster.master(first).kill();
+    rig.until("disconnected", |rig| !rig.mesos.standing().connected).await;
+    let took = rig.until("ready", |rig| rig.mesos.standing().ready).await;
+    println!("ready {took:?} after the leader's end");
+    rig.held(Resources::new(2000, 128)).await;
+    rig.launch(&web, 0, 1);
+    rig.running(&web, 3).await;
+    assert_eq!((running(&cluster), rig.endings.len()), (3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,6 +276,10 @@ async fn a_framework_that_was_torn_down_is_not_replaced_in_silence() {
     rig.ready().await;
     let id = rig.mesos.standing().framework_id.unwrap();
     cluster.operator(&serde_json::json!({"type": "TEARDOWN", "teardown": {"framework_id": {"value": id}}})).unwrap();
+    rig.until("stalled", |rig| rig.mesos.standing().stalled).await;
+    assert!(rig.mesos.standing().message.contains("removed"), "{:?}", rig.mesos.standing());
+    // Nor by the next run.
+    let mut rig = Rig::start(pool, state.path());
     rig.until("stalled", |rig| rig.mesos.standing().stalled).await;
     assert!(rig.mesos.standing().message.contains("removed"), "{:?}", rig.mesos.standing());
 }

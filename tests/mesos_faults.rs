@@ -32,7 +32,7 @@ impl Bed {
     /// Connected for the first time, with 4 cores held on agent A.
     async fn new() -> Self {
         let (mut master, state) = (FakeMaster::start().await, tempfile::tempdir().unwrap());
-        let mut rig = Rig::start(pool(&[master.url.clone()], ""), state.path());
+        let mut rig = Rig::start(pool(std::slice::from_ref(&master.url), ""), state.path());
         let stream = master.subscription().await;
         stream.subscribed("f-1", 15.0);
         rig.ready().await;
@@ -75,7 +75,7 @@ async fn masters_without_a_leader_are_tried_until_there_is_one() {
     let leader = format!("//{}/master/api/v1/scheduler", second.url.trim_start_matches("http://"));
     first.refuse_subscribe(307, &leader, "");
     let state = tempfile::tempdir().unwrap();
-    let mut rig = Rig::start(pool(&[first.url.clone()], ""), state.path());
+    let mut rig = Rig::start(pool(std::slice::from_ref(&first.url), ""), state.path());
     let mut said = HashSet::new();
     let turning = rig.until("never", |rig| {
         said.insert(rig.mesos.standing().message);
@@ -94,7 +94,7 @@ async fn masters_without_a_leader_are_tried_until_there_is_one() {
 #[tokio::test]
 async fn silence_ends_the_connection() {
     let (mut master, state) = (FakeMaster::start().await, tempfile::tempdir().unwrap());
-    let mut rig = Rig::start(pool(&[master.url.clone()], ""), state.path());
+    let mut rig = Rig::start(pool(std::slice::from_ref(&master.url), ""), state.path());
     let silent = master.subscription().await;
     silent.subscribed("f-1", 0.1);
     rig.ready().await;
@@ -170,7 +170,7 @@ async fn an_offer_that_is_withdrawn_as_it_is_accepted_costs_only_a_new_try() {
     let (task_id, agent_id) = (json!({"value": &*id}), json!({"value": "A"}));
     let (state, reason) = ("TASK_DROPPED", "REASON_INVALID_OFFERS");
     bed.stream
-        .update(json!({"task_id": task_id, "agent_id": agent_id, "state": state, "reason": reason, "source": "SOURCE_MASTER"}));
+        .update(&json!({"task_id": task_id, "agent_id": agent_id, "state": state, "reason": reason, "source": "SOURCE_MASTER"}));
     bed.rig.gone(&bed.web).await;
     assert_eq!(bed.rig.endings[0].how, End::Dropped);
     bed.rig.pass(Duration::from_millis(50)).await;
@@ -242,12 +242,12 @@ async fn a_removed_framework_is_not_registered_anew() {
     let mut bed = Bed::new().await;
     let state = bed.state;
     drop(bed.rig);
-    let mut rig = Rig::start(pool(&[bed.master.url.clone()], ""), state.path());
+    let mut rig = Rig::start(pool(std::slice::from_ref(&bed.master.url), ""), state.path());
     let stream = bed.master.subscription().await;
     assert_eq!(stream.body["framework_id"]["value"], "f-1", "the id was stored");
     stream.error("Framework has been removed");
     rig.until("stalled", |rig| rig.mesos.standing().stalled).await;
-    rig.pass(Duration::from_millis(1000)).await;
+    rig.pass(Duration::from_secs(1)).await;
     assert!(bed.master.no_subscription());
     assert!(state.path().join("default.main.framework.json").exists());
 }
@@ -262,7 +262,7 @@ async fn a_lost_launch_is_found_out_and_told() {
     assert_eq!(asked.body["reconcile"]["tasks"][0]["task_id"]["value"], *id);
     assert_eq!(asked.body["reconcile"]["tasks"][0]["agent_id"]["value"], "A");
     let (state, reason) = ("TASK_GONE", "REASON_RECONCILIATION");
-    stream.update(json!({"task_id": {"value": &*id}, "agent_id": {"value": "A"}, "state": state, "reason": reason}));
+    stream.update(&json!({"task_id": {"value": &*id}, "agent_id": {"value": "A"}, "state": state, "reason": reason}));
     rig.gone(web).await;
     assert_eq!(rig.endings[0].how, End::Dropped);
 }
@@ -273,7 +273,7 @@ async fn a_refused_principal_is_said() {
     let secret = state.path().join("secret");
     std::fs::write(&secret, "open sesame\n").unwrap();
     let more = format!(", principal: ali, secretFile: '{}'", secret.display());
-    let mut rig = Rig::start(pool(&[master.url.clone()], &more), state.path());
+    let mut rig = Rig::start(pool(std::slice::from_ref(&master.url), &more), state.path());
     let stream = master.subscription().await;
     assert_eq!(stream.authorization.as_deref(), Some("Basic YWxpOm9wZW4gc2VzYW1l"));
     assert_eq!(stream.body["subscribe"]["framework_info"]["principal"], "ali");

@@ -86,13 +86,13 @@ impl Subscription {
         self.send(&json!({"type": "OFFERS", "offers": {"offers": [offer]}}));
     }
 
-    pub fn update(&self, status: Json) {
+    pub fn update(&self, status: &Json) {
         self.send(&json!({"type": "UPDATE", "update": {"status": status}}));
     }
 
     /// An update of the agent, to be acknowledged.
     pub fn state(&self, task: &str, agent: &str, state: &str, uuid: &str) {
-        self.update(json!({"task_id": {"value": task}, "agent_id": {"value": agent}, "state": state, "uuid": uuid}));
+        self.update(&json!({"task_id": {"value": task}, "agent_id": {"value": agent}, "state": state, "uuid": uuid}));
     }
 
     pub fn error(&self, message: &str) {

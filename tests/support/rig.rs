@@ -14,7 +14,7 @@ use microscaler::engine::clock;
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AgentIx, AppView, Task, TaskPhase, World};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub struct Rig {
     pub mesos: Mesos,
@@ -46,6 +46,11 @@ pub fn app(name: &str, template: &str) -> Arc<App> {
 /// A core and 64 MiB, for ever.
 pub fn sleeper(name: &str) -> Arc<App> {
     app(name, "{shell: exec sleep 1000, resources: {cpu: 1, memory: 64Mi}, gracePeriodMilliseconds: 0}")
+}
+
+/// An order to end a task at once.
+pub fn kill_of(app: &Arc<App>, id: &Arc<str>) -> Kill {
+    Kill { app: app.key.clone(), id: id.clone(), grace_ms: Some(0) }
 }
 
 impl Rig {
@@ -104,6 +109,7 @@ impl Rig {
     }
 
     pub fn order(&mut self, orders: Orders) {
+        let orders = Orders { caused_at: Some(clock::instant()), ..orders };
         self.mesos.dispatch(orders, &mut self.world, clock::now());
     }
 
@@ -123,12 +129,8 @@ impl Rig {
         ids
     }
 
-    pub fn kill_of(&self, app: &Arc<App>, id: &Arc<str>) -> Kill {
-        Kill { app: app.key.clone(), id: id.clone(), grace_ms: Some(0) }
-    }
-
     pub fn kill(&mut self, app: &Arc<App>, ids: &[Arc<str>]) {
-        let kills = ids.iter().map(|id| self.kill_of(app, id)).collect();
+        let kills = ids.iter().map(|id| kill_of(app, id)).collect();
         self.order(Orders { kills, ..Orders::default() });
     }
 

@@ -237,6 +237,7 @@ fn answer(input: &mut BytesMut) -> Result<Option<Answer>, CallsError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

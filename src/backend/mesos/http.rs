@@ -182,6 +182,7 @@ fn redirected(url: &Url, response: &Response) -> Result<Url, HttpError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::api::MicroscalingPool;

@@ -159,6 +159,7 @@ async fn live_tasks(http: &Http, leader: &Url, framework_id: &str) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::offers::Offers;
+use super::states::{ending, is_answer, is_drain, message};
 use super::wire::{Call, ReconcileTask, State, TaskStatus, Value};
 use crate::api::validated::{Key, Version};
 use crate::backend::{Applied, End, Ending, Kill, Launch, parse_task_id};
@@ -28,6 +29,8 @@ pub struct Ledger {
     ended: Ended,
     /// Counts status updates, so that "heard since" needs no clock.
     heard: u64,
+    /// How many tasks there are whose resources are not known.
+    sizeless: usize,
 }
 
 /// How a task was asked to end.
@@ -105,58 +108,6 @@ fn insert(world: &mut World, app: &Key, task: Task) {
     if let Err(place) = tasks.binary_search_by(|known| known.id.cmp(&task.id)) {
         tasks.insert(place, task);
     }
-}
-
-/// An ending that is not the task's own doing.
-fn taken_away(status: &TaskStatus) -> bool {
-    const REASONS: [&str; 11] = [
-        "REASON_AGENT_DRAINING",
-        "REASON_AGENT_DISCONNECTED",
-        "REASON_AGENT_REMOVED",
-        "REASON_AGENT_REMOVED_BY_OPERATOR",
-        "REASON_AGENT_RESTARTED",
-        "REASON_AGENT_UNKNOWN",
-        "REASON_CONTAINER_PREEMPTED",
-        "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
-        "REASON_EXECUTOR_UNREGISTERED",
-        "REASON_GC_ERROR",
-        "REASON_MASTER_DISCONNECTED",
-    ];
-    status.reason.as_deref().is_some_and(|reason| REASONS.contains(&reason))
-}
-
-/// How a task ended by this status, if it did. `None` for states that are not final.
-fn ending(status: &TaskStatus, killed: bool, confirmed: bool) -> Option<End> {
-    let end = match status.state {
-        State::TaskFinished
-        | State::TaskFailed
-        | State::TaskKilled
-        | State::TaskDropped
-        | State::TaskGone
-        | State::TaskGoneByOperator
-            if killed =>
-        {
-            End::Killed
-        }
-        State::TaskFinished | State::TaskFailed | State::TaskKilled if taken_away(status) => End::Lost,
-        State::TaskKilled => End::Killed,
-        State::TaskFinished => End::Finished,
-        State::TaskFailed => End::Failed,
-        State::TaskError => End::Refused,
-        State::TaskDropped => End::Dropped,
-        State::TaskGone if !confirmed => End::Dropped,
-        State::TaskGone | State::TaskGoneByOperator => End::Lost,
-        _ => return None,
-    };
-    Some(end)
-}
-
-fn is_answer(status: &TaskStatus) -> bool {
-    status.reason.as_deref() == Some("REASON_RECONCILIATION")
-}
-
-fn is_drain(status: &TaskStatus) -> bool {
-    status.reason.as_deref() == Some("REASON_AGENT_DRAINING") || status.state == State::TaskGoneByOperator
 }
 
 impl Ledger {
@@ -285,6 +236,7 @@ impl Ledger {
         let id = &status.task_id.value;
         self.set_timer(id, None);
         let side = self.sides.remove(id).unwrap_or_default();
+        self.sizeless -= usize::from(side.sizeless);
         // Only the task's own agent knows that it has ended; all else is inference.
         let inferred = matches!(status.state, State::TaskUnknown | State::TaskGone | State::TaskGoneByOperator);
         self.ended.remember(id, !inferred);
@@ -361,12 +313,13 @@ impl Ledger {
         };
         insert(world, app, task);
         let side = Side { asked: true, confirmed: true, sizeless: spec.is_none(), heard: self.heard, ..Side::default() };
+        self.sizeless += usize::from(side.sizeless);
         self.sides.insert(id.clone(), side);
     }
 
     /// Whether the resources of some task are not known.
     pub fn has_unsized(&self) -> bool {
-        self.sides.values().any(|side| side.sizeless)
+        self.sizeless > 0
     }
 
     /// Fills in the resources of adopted tasks: from the master's list, else (when that could not be had) the size of the app as it is now.
@@ -376,6 +329,7 @@ impl Ledger {
                 let Some(side) = self.sides.get_mut(&task.id).filter(|side| side.sizeless) else { continue };
                 let found = sizes.get(&task.id).copied().or_else(|| view.spec.as_ref().map(|spec| spec.size));
                 side.sizeless = false;
+                self.sizeless -= 1;
                 task.resources = found.unwrap_or_default();
                 tracing::debug!(app = %key, task = %task.id, resources = %task.resources, "adopted task sized");
             }
@@ -501,232 +455,6 @@ fn backoff(first: u64, tries: u32) -> u64 {
     first.saturating_mul(1 << tries.min(16)).min(MAX_RETRY_MS)
 }
 
-fn message(status: &TaskStatus) -> Arc<str> {
-    match status.reason.as_deref() {
-        _ if !status.message.is_empty() => status.message.clone(),
-        Some(reason) => reason.into(),
-        None => format!("{:?}", status.state).into(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{answer, offer, one_core, status};
-    use super::*;
-    use crate::api::validated::App;
-    use crate::backend::task_id;
-
-    struct Bed {
-        ledger: Ledger,
-        offers: Offers,
-        world: World,
-        app: Arc<App>,
-    }
-
-    impl Bed {
-        fn new() -> Self {
-            let (mut offers, mut world) = (Offers::default(), World::default());
-            offers.receive(offer("O1", "A", 8), &mut world);
-            offers.take(AgentIx(0), &mut world);
-            Self { ledger: Ledger::default(), offers, world, app: one_core("web") }
-        }
-
-        fn id(&self, serial: u64) -> Arc<str> {
-            task_id(&self.app.key, self.app.version, "k", serial)
-        }
-
-        fn launch(&mut self, serial: u64, now: Millis) -> Arc<str> {
-            let id = self.id(serial);
-            let launch = Launch { id: id.clone(), app: self.app.clone(), agent: AgentIx(0) };
-            self.ledger.launched(&mut self.world, &launch, now);
-            id
-        }
-
-        fn running(&mut self, serial: u64) -> Arc<str> {
-            let id = self.launch(serial, 0);
-            assert!(self.tell(&status(&id, "TASK_RUNNING", "A"), 100).applied.decide);
-            id
-        }
-
-        fn tell(&mut self, status: &TaskStatus, now: Millis) -> Out {
-            let mut out = Out::default();
-            self.ledger.update(status, &mut self.world, &mut self.offers, now, &mut out);
-            out
-        }
-
-        fn how(&mut self, status: &TaskStatus, now: Millis) -> Option<End> {
-            self.tell(status, now).applied.endings.first().map(|ending| ending.how)
-        }
-
-        fn kill(&mut self, id: &Arc<str>, now: Millis) -> Option<Call> {
-            let kill = Kill { app: self.app.key.clone(), id: id.clone(), grace_ms: Some(0) };
-            self.ledger.kill(&mut self.world, &kill, now)
-        }
-
-        fn due(&mut self, now: Millis) -> Vec<Call> {
-            let mut out = Out::default();
-            self.ledger.due(&mut self.world, now, &mut out);
-            out.calls
-        }
-
-        fn phase(&self, id: &str) -> Option<TaskPhase> {
-            let tasks = &self.world.apps.get(&self.app.key)?.tasks;
-            tasks.iter().find(|task| &*task.id == id).map(|task| task.phase)
-        }
-
-        fn expected(&self) -> i64 {
-            self.world.agents[0].expected.cpu
-        }
-    }
-
-    #[test]
-    fn a_life() {
-        let mut bed = Bed::new();
-        let id = bed.launch(1, 0);
-        assert_eq!(bed.phase(&id), Some(TaskPhase::Starting));
-        bed.tell(&status(&id, "TASK_STARTING", "A"), 10);
-        bed.tell(&status(&id, "TASK_RUNNING", "A"), 20);
-        let task = &bed.world.apps[&bed.app.key].tasks[0];
-        assert_eq!((task.phase, task.ready, task.since, task.born), (TaskPhase::Running, true, 20, 0));
-        let out = bed.tell(&status(&id, "TASK_FAILED", "A"), 120);
-        let ending = &out.applied.endings[0];
-        assert_eq!((ending.how, ending.ran_ms, ending.version), (End::Failed, 100, Some(bed.app.version)));
-        assert_eq!(bed.expected(), 1000, "its room is expected back");
-        assert!(bed.world.apps.is_empty() && bed.ledger.next_timer().is_none());
-    }
-
-    #[test]
-    fn what_we_ended_is_no_crash() {
-        for state in ["TASK_KILLED", "TASK_FAILED", "TASK_FINISHED", "TASK_GONE"] {
-            let mut bed = Bed::new();
-            let id = bed.running(1);
-            bed.kill(&id, 200);
-            assert_eq!(bed.phase(&id), Some(TaskPhase::Stopping));
-            bed.tell(&status(&id, "TASK_RUNNING", "A"), 201);
-            assert_eq!(bed.phase(&id), Some(TaskPhase::Stopping), "a late RUNNING changes nothing");
-            assert_eq!(bed.how(&status(&id, state, "A"), 300), Some(End::Killed), "{state}");
-        }
-    }
-
-    #[test]
-    fn endings_of_the_state_table() {
-        let drained = TaskStatus { reason: Some("REASON_AGENT_DRAINING".into()), ..status("", "TASK_KILLED", "A") };
-        let cases = [
-            (status("", "TASK_FINISHED", "A"), End::Finished),
-            (status("", "TASK_KILLED", "A"), End::Killed),
-            (status("", "TASK_ERROR", "A"), End::Refused),
-            (status("", "TASK_DROPPED", "A"), End::Dropped),
-            (status("", "TASK_GONE", "A"), End::Lost),
-            (status("", "TASK_GONE_BY_OPERATOR", "A"), End::Lost),
-            (drained, End::Lost),
-        ];
-        for (mut case, how) in cases {
-            let mut bed = Bed::new();
-            case.task_id.value = bed.running(1);
-            assert_eq!(bed.how(&case, 300), Some(how), "{case:?}");
-        }
-    }
-
-    #[test]
-    fn an_error_about_a_namesake_does_not_end_the_running_task() {
-        let mut bed = Bed::new();
-        let id = bed.running(1);
-        let mut error = status(&id, "TASK_ERROR", "A");
-        error.uuid = None;
-        assert_eq!(bed.how(&error, 200), None);
-        assert_eq!(bed.phase(&id), Some(TaskPhase::Running));
-        error.task_id.value = bed.launch(2, 200);
-        assert_eq!(bed.how(&error, 210), Some(End::Refused));
-    }
-
-    #[test]
-    fn the_end_is_the_end() {
-        let mut bed = Bed::new();
-        let id = bed.running(1);
-        assert_eq!(bed.how(&status(&id, "TASK_FINISHED", "A"), 200), Some(End::Finished));
-        for state in ["TASK_FINISHED", "TASK_RUNNING", "TASK_UNREACHABLE", "TASK_STARTING"] {
-            let out = bed.tell(&status(&id, state, "A"), 300);
-            assert!(out.applied.endings.is_empty() && out.calls.is_empty() && bed.phase(&id).is_none(), "{state}");
-        }
-    }
-
-    #[test]
-    fn unreachable_tasks_use_no_room_and_may_return() {
-        let mut bed = Bed::new();
-        let id = bed.running(1);
-        bed.tell(&status(&id, "TASK_UNREACHABLE", "A"), 200);
-        assert_eq!((bed.phase(&id), bed.world.agents[0].present), (Some(TaskPhase::Unreachable), false));
-        bed.tell(&answer(&id, "TASK_RUNNING", Some("A")), 300);
-        let task = &bed.world.apps[&bed.app.key].tasks[0];
-        assert_eq!((task.phase, task.ready, bed.world.agents[0].present), (TaskPhase::Running, true, true));
-        bed.tell(&status(&id, "TASK_UNREACHABLE", "A"), 400);
-        bed.kill(&id, 410);
-        assert_eq!(bed.phase(&id), Some(TaskPhase::Unreachable));
-        bed.due(1410);
-        bed.tell(&answer(&id, "TASK_RUNNING", Some("A")), 1500);
-        assert_eq!(bed.phase(&id), Some(TaskPhase::Stopping));
-        assert!(matches!(bed.due(1500)[..], [Call::Kill { .. }]), "told as soon as it is back");
-    }
-
-    #[test]
-    fn kills_are_repeated_until_they_work() {
-        let mut bed = Bed::new();
-        let id = bed.running(1);
-        assert!(matches!(bed.kill(&id, 1000), Some(Call::Kill { .. })));
-        assert_eq!(bed.kill(&id, 1001), None);
-        let sent: Vec<_> = (1000..100_000).filter(|now| !bed.due(*now).is_empty()).collect();
-        assert_eq!(sent, [2000, 4000, 8000, 16_000, 32_000, 62_000, 92_000]);
-        assert_eq!(bed.how(&status(&id, "TASK_KILLED", "A"), 100_000), Some(End::Killed));
-        assert!(bed.due(1 << 40).is_empty());
-    }
-
-    #[test]
-    fn a_launch_without_a_word_is_asked_about() {
-        let mut bed = Bed::new();
-        let id = bed.launch(1, 0);
-        assert_eq!(bed.how(&answer(&id, "TASK_UNKNOWN", Some("A")), 10), None, "not asked, so not meant");
-        assert_eq!(bed.how(&answer(&id, "TASK_GONE", Some("A")), 10), None, "not asked, so not meant");
-        assert!(bed.due(9999).is_empty());
-        assert!(matches!(&bed.due(10_000)[..], [Call::Reconcile { reconcile }] if reconcile.tasks.len() == 1));
-        assert_eq!(bed.how(&answer(&id, "TASK_GONE", Some("A")), 10_001), Some(End::Dropped));
-        assert_eq!(bed.expected(), 1000);
-    }
-
-    #[test]
-    fn unknown_is_believed_the_second_time() {
-        let mut bed = Bed::new();
-        let id = bed.running(1);
-        assert_eq!(bed.ledger.unheard(&bed.world, u64::MAX).len(), 1);
-        assert_eq!(bed.how(&answer(&id, "TASK_UNKNOWN", Some("A")), 1000), None);
-        assert_eq!(bed.how(&answer(&id, "TASK_UNKNOWN", Some("A")), 2000), None);
-        assert!(matches!(bed.due(11_000)[..], [Call::Reconcile { .. }]));
-        assert_eq!(bed.how(&answer(&id, "TASK_UNKNOWN", Some("A")), 11_001), Some(End::Lost));
-        let out = bed.tell(&status(&id, "TASK_RUNNING", "A"), 20_000);
-        assert!(matches!(out.calls[..], [Call::Kill { .. }]), "the revenant is ended");
-        assert_eq!(bed.phase(&id), Some(TaskPhase::Stopping));
-    }
-
-    #[test]
-    fn tasks_of_an_earlier_run_are_adopted() {
-        let mut bed = Bed::new();
-        let id = bed.id(7);
-        bed.tell(&answer(&id, "TASK_RUNNING", Some("B")), 100);
-        let task = bed.world.apps[&bed.app.key].tasks[0].clone();
-        assert_eq!((task.phase, task.agent, task.version), (TaskPhase::Running, AgentIx(1), Some(bed.app.version)));
-        assert!(bed.ledger.has_unsized() && task.resources.is_zero());
-        bed.ledger.size(&mut bed.world, &HashMap::from([(id, Resources::new(1000, 64))]));
-        assert_eq!(bed.world.apps[&bed.app.key].tasks[0].resources, Resources::new(1000, 64));
-        assert!(!bed.ledger.has_unsized());
-        bed.world.apps.get_mut(&bed.app.key).unwrap().spec = Some(bed.app.clone());
-        bed.tell(&answer(&bed.id(8), "TASK_STAGING", Some("B")), 100);
-        assert_eq!(bed.world.apps[&bed.app.key].tasks[1].resources, bed.app.size, "the spec of its version tells");
-    }
-
-    #[test]
-    fn foreign_tasks_are_ended() {
-        let mut bed = Bed::new();
-        let out = bed.tell(&status("made-by-hand", "TASK_RUNNING", "A"), 100);
-        assert!(matches!(out.calls[..], [Call::Kill { .. }]) && out.applied.notes.len() == 1);
-        assert!(bed.tell(&status("made-by-hand", "TASK_KILLED", "A"), 100).calls.is_empty());
-    }
-}
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -13,7 +13,7 @@
 //! | reading events, writing calls | [`recordio`], [`wire`], [`calls`] |
 //! | what an input or an order leads to | [`machine`] |
 //! | offers and beliefs about room | [`offers`], [`carve`], [`revive`] |
-//! | tasks and their states | [`ledger`], [`reconcile`], [`inventory`] |
+//! | tasks and their states | [`ledger`], [`states`], [`reconcile`], [`inventory`] |
 //! | what Mesos is told of a task | [`task`] |
 //! | the framework's id | [`framework`] |
 
@@ -29,10 +29,12 @@ mod reconcile;
 mod recordio;
 mod revive;
 mod session;
+mod states;
 mod stats;
 pub mod survey;
 mod task;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod testing;
 mod wire;
 

@@ -267,6 +267,7 @@ impl Room {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::testing::offer;
     use super::*;

@@ -78,6 +78,7 @@ impl Decoder for RecordIo {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -102,6 +102,7 @@ fn labels(app: &App) -> Labels {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::testing::app;
     use super::*;

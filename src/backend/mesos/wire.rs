@@ -233,6 +233,7 @@ pub struct Acknowledge {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(clippy::struct_field_names, reason = "as Mesos names them")]
 pub struct Kill {
     pub task_id: Id,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -420,6 +421,7 @@ impl Kind {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
