@@ -1,4 +1,42 @@
-//! Microscaler keeps the containers of many applications in step with their demand, in milliseconds.
+//! Microscaler keeps the containers of many applications in step with their demand, in milliseconds: important work grows at once and
+//! takes its room from less important work, which fills whatever is left, on a fixed pool of Apache Mesos hosts.
+//!
+//! # The way of the data
+//! ```text
+//!  directory watch ──► Specs ───────────────┐                    ┌─ Mesos ──► master (a v1 framework of our own)
+//!                                           ▼                    │    ▲ │ offers, task updates
+//!  demand sources ──► Board ──► readings ► World ──► decide ──► Orders │
+//!  (push, http, simulated)                  ▲   Plan + reasons ──┐     │
+//!                                           └────────────────────┼─────┘
+//!                                                                └─► Report, events ──► server: status, metrics, SSE ──► get, describe
+//! ```
+//! One task owns each pool ([`engine`]). It wakes when anything has happened, takes in all that is there, decides once, and gives its
+//! orders. [`policy::decide`] is pure: `(&World, Memory, now) -> (Plan, Memory)`, and a plan leaves no choices to whoever carries it out.
+//!
+//! # Where to look
+//! | for | look in |
+//! |---|---|
+//! | what users write, its schema and its check | [`api`] |
+//! | where specs come from | [`store`] |
+//! | where demand comes from | [`demand`] |
+//! | the judgement | [`policy`] |
+//! | the loop, status and events | [`engine`] |
+//! | what runs the containers | [`backend`] |
+//! | HTTP | [`server`] |
+//! | verbs of the command line | [`cli`] |
+//!
+//! # Decisions, and why
+//! - **One decision over the whole pool**, since priority among apps needs it; not a controller that reconciles objects one by one.
+//! - **The world is the only ledger.** A backend's events change it, its orders are booked in it before they are on the wire, and so
+//!   everything that judges is synchronous. Only a session task, which reads the wire and acknowledges, runs beside the engine.
+//! - **The cluster is the database.** Only the framework's id is stored. Task ids tell app and version (see [`backend::task_id`]), so
+//!   reconciliation tells everything after a restart; nothing is launched, and no judgement is remembered, before it has.
+//! - **Specs are snapshots on a watch channel**, validated once, with what could not be taken over beside them: a Kubernetes reflector
+//!   can feed the same channel as a directory does.
+//! - **Believed room.** Mesos re-offers room that has come free only at its next interval, unless asked by REVIVE. So each agent has room
+//!   that is held (tasks start there at once) and room that is expected (it has to be asked for), and a plan may count on both.
+//! - **Unknown is not zero.** A reading has an age and may have failed; missing data never scales down.
+//! - **Stopping stops nothing.** Tasks outlive Microscaler; only deleting their app, or `drain`, ends them.
 
 pub mod api;
 pub mod backend;

@@ -80,8 +80,17 @@ pub struct Applied {
     pub endings: Vec<Ending>,
     /// Something changed that a decision may depend on.
     pub decide: bool,
-    /// Worth telling people: `(level, message)`, such as a lost connection or a foreign task killed.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
+}
+
+/// Worth telling people, such as a lost connection or a foreign task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Something is not as it should be.
+    pub warning: bool,
+    /// One CamelCase word, as in events of Kubernetes.
+    pub reason: &'static str,
+    pub message: String,
 }
 
 /// How the connection stands.

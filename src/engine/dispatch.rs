@@ -55,10 +55,3 @@ pub fn drain(world: &World) -> Orders {
     });
     Orders { kills: kills.collect(), quiet: true, ..Orders::default() }
 }
-
-/// Whether there is nothing to write.
-#[must_use]
-pub fn is_empty(orders: &Orders) -> bool {
-    let Orders { kills, launches, release, recall, quiet, caused_at: _ } = orders;
-    kills.is_empty() && launches.is_empty() && release.is_empty() && !recall && !quiet
-}

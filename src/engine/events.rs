@@ -6,7 +6,7 @@ use super::clock;
 use super::report::{Event, EventKind};
 use crate::api::status::Phase;
 use crate::api::validated::Key;
-use crate::backend::{End, Ending};
+use crate::backend::{End, Ending, Note};
 use crate::policy::plan::{Plan, StopReason, Verdict};
 
 /// What the new plan changes for each app.
@@ -83,8 +83,9 @@ pub fn ending(pool: &Key, ending: &Ending) -> Event {
 
 /// A note of the backend.
 #[must_use]
-pub fn note(pool: &Key, message: String) -> Event {
-    event(pool, None, EventKind::Warning, "Backend", message)
+pub fn note(pool: &Key, note: Note) -> Event {
+    let kind = if note.warning { EventKind::Warning } else { EventKind::Normal };
+    event(pool, None, kind, note.reason, note.message)
 }
 
 fn event(pool: &Key, app: Option<&Key>, kind: EventKind, reason: &str, message: String) -> Event {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::api::MicroscalingPool;
 use crate::api::validated::{Key, Pool};
@@ -173,6 +173,9 @@ impl<B: Backend> Engine<B> {
 
     fn next_wake(&self) -> Instant {
         let now = clock::instant();
+        if self.dirty {
+            return now;
+        }
         let now_ms = clock::to_millis(now);
         let at = |moment: Millis| now + Duration::from_millis(moment.saturating_sub(now_ms));
         let due = |interval| self.published.map_or(now, |published| published + interval);
@@ -191,9 +194,7 @@ impl<B: Backend> Engine<B> {
             self.dirty |= snapshot::take_reading(&mut self.world, update);
         }
         let now = clock::now();
-        let (applied, wake) = self.backend.tick(&mut self.world, now);
-        self.backend_wake = wake;
-        self.take_applied(applied, now);
+        self.tick(now);
         self.dirty |= self.plan.wake_at.is_some_and(|wake| wake <= now);
     }
 
@@ -218,7 +219,6 @@ impl<B: Backend> Engine<B> {
     fn take_applied(&mut self, applied: Applied, now: Millis) {
         self.dirty |= applied.decide || !applied.endings.is_empty();
         for note in applied.notes {
-            warn!(pool = %self.pool, "{note}");
             self.tell(events::note(&self.pool, note));
         }
         for ending in applied.endings {
@@ -267,9 +267,15 @@ impl<B: Backend> Engine<B> {
         }
         let orders =
             if self.inputs.drain { dispatch::drain(&self.world) } else { self.dispatcher.orders(&self.plan, &self.world, cause) };
-        if !dispatch::is_empty(&orders) {
-            self.backend.dispatch(orders, &mut self.world, now);
-        }
+        self.backend.dispatch(orders, &mut self.world, now);
+        self.tick(now);
+    }
+
+    /// Lets the backend do what is due, and learn when it is to be called next.
+    fn tick(&mut self, now: Millis) {
+        let (applied, wake) = self.backend.tick(&mut self.world, now);
+        self.backend_wake = wake;
+        self.take_applied(applied, now);
     }
 
     fn answer(&mut self, ask: Ask) {

@@ -304,7 +304,8 @@ impl<'a> Seeker<'a> {
 }
 
 fn eligible(claim: &Claim, agent: &Agent, ix: AgentIx) -> bool {
-    agent.present && !claim.barred.contains(&ix) && claim.app.requirements.iter().all(|requirement| meets(agent, requirement))
+    let kept_for_gpus = agent.gpus && claim.app.size.gpu == 0;
+    agent.present && !kept_for_gpus && !claim.barred.contains(&ix) && claim.app.requirements.iter().all(|requirement| meets(agent, requirement))
 }
 
 fn attribute<'a>(agent: &'a Agent, name: &str) -> Option<&'a str> {

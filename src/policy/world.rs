@@ -60,6 +60,9 @@ pub struct Agent {
     pub held: Resources,
     /// Room that is believed to be free but is not in our hands: it has to be asked for before it can be used.
     pub expected: Resources,
+    /// It has graphics processors. Only replicas that use some are placed there, as Mesos by itself shows such agents only to frameworks
+    /// that promise this (capability `GPU_RESOURCES`).
+    pub gpus: bool,
     /// Unset: gone, unreachable, draining or under maintenance; nothing new is placed there.
     pub present: bool,
 }

@@ -69,11 +69,11 @@ impl Rig {
         while let Some(event) = self.mesos.try_next() {
             let applied = self.mesos.apply(event, &mut self.world, clock::now());
             self.endings.extend(applied.endings);
-            self.notes.extend(applied.notes);
+            self.notes.extend(applied.notes.into_iter().map(|note| note.message));
         }
         let (applied, wake) = self.mesos.tick(&mut self.world, clock::now());
         self.endings.extend(applied.endings);
-        self.notes.extend(applied.notes);
+        self.notes.extend(applied.notes.into_iter().map(|note| note.message));
         wake.map_or(LIMIT, |wake| Duration::from_millis(wake.saturating_sub(clock::now())))
     }
 
@@ -89,7 +89,7 @@ impl Rig {
             if let Ok(event) = tokio::time::timeout(pause.min(Duration::from_millis(500)), self.mesos.next()).await {
                 let applied = self.mesos.apply(event.expect("the session goes on"), &mut self.world, clock::now());
                 self.endings.extend(applied.endings);
-                self.notes.extend(applied.notes);
+                self.notes.extend(applied.notes.into_iter().map(|note| note.message));
             }
         }
     }

@@ -10,7 +10,7 @@ use super::offers::Offers;
 use super::states::{ending, is_answer, is_drain, message};
 use super::wire::{Call, ReconcileTask, State, TaskStatus, Value};
 use crate::api::validated::{Key, Version};
-use crate::backend::{Applied, End, Ending, Kill, Launch, parse_task_id};
+use crate::backend::{Applied, End, Ending, Kill, Launch, Note, parse_task_id};
 use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Millis, Task, TaskPhase, World};
 
@@ -90,9 +90,14 @@ pub struct Out {
 }
 
 impl Out {
-    pub fn note(&mut self, note: String) {
-        tracing::info!("{note}");
-        self.applied.notes.push(note);
+    pub fn warn(&mut self, reason: &'static str, message: String) {
+        tracing::warn!("{message}");
+        self.applied.notes.push(Note { warning: true, reason, message });
+    }
+
+    pub fn tell(&mut self, reason: &'static str, message: String) {
+        tracing::info!("{message}");
+        self.applied.notes.push(Note { warning: false, reason, message });
     }
 }
 
@@ -171,7 +176,7 @@ impl Ledger {
         }
         // The answer to a request under the id of a task that runs already. It is not about that task.
         if status.state == State::TaskError && status.uuid.is_none() && side.confirmed {
-            return out.note(format!("task {id}: a second launch under its id was refused: {}", status.message));
+            return out.warn("TaskRefused", format!("task {id}: a second launch under its id was refused: {}", status.message));
         }
         if let Some(how) = ending(status, side.killed.is_some(), side.confirmed) {
             let agent = task.agent;
@@ -291,7 +296,7 @@ impl Ledger {
         self.known(app, status, world, offers, now, out);
         out.applied.decide = true;
         if ended.is_some() {
-            out.note(format!("task {id} was taken for lost and is back; it is ended, as its place has been filled"));
+            out.warn("TaskReturned", format!("task {id} was taken for lost and is back; it is ended, as its place has been filled"));
             let kill = Kill { app: app.clone(), id: id.clone(), grace_ms: None };
             out.calls.extend(self.kill(world, &kill, now));
         } else {
@@ -442,7 +447,7 @@ fn remove(world: &mut World, app: &Key, id: &str) -> Option<Task> {
 fn foreign(status: &TaskStatus, out: &mut Out) {
     let id = &status.task_id.value;
     if matches!(status.state, State::TaskStaging | State::TaskStarting | State::TaskRunning) {
-        out.note(format!("task {id} is not one of ours, though it runs under our framework id; it is ended"));
+        out.warn("ForeignTask", format!("task {id} is not one of ours, though it runs under our framework id; it is ended"));
         out.calls.push(Call::kill(id, status.agent_id.as_ref().map(|agent| &agent.value), None));
     }
 }

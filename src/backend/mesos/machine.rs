@@ -126,16 +126,15 @@ impl Machine {
         }
         self.revive.sent(now);
         self.send_revive(now, out);
-        out.note(if new { "subscribed as a new framework".to_owned() } else { "subscribed".to_owned() });
+        out.tell("Subscribed", if new { "subscribed as a new framework".to_owned() } else { "subscribed".to_owned() });
         out.applied.decide = true;
     }
 
     fn disconnected(&mut self, why: String, stalled: bool, world: &mut World, out: &mut Out) {
         let news = self.standing.connected || self.standing.stalled != stalled;
         if news {
-            out.note(why.clone());
+            out.warn("Disconnected", why.clone());
         }
-        tracing::warn!(%why, stalled, "not connected");
         (self.standing.connected, self.standing.ready, self.standing.stalled) = (false, false, stalled);
         self.standing.message = why;
         self.offers.disconnected(world);
@@ -171,7 +170,7 @@ impl Machine {
             }
             WireEvent::Failure(Failure { agent_id: Some(agent), executor_id: None }) => {
                 if let Some(ix) = self.offers.known(&agent.value) {
-                    out.note(format!("agent {} ({}) is gone", world.agents[ix.0 as usize].hostname, agent.value));
+                    out.warn("AgentGone", format!("agent {} ({}) is gone", world.agents[ix.0 as usize].hostname, agent.value));
                     world.agents[ix.0 as usize].present = false;
                     self.offers.void(ix, world);
                     out.applied.decide = true;

@@ -89,6 +89,7 @@ impl Offers {
         }
         if self.outstanding.insert(offer.id.value.clone(), ix).is_none() {
             let room = carve::room(&offer.resources);
+            agent.gpus |= room.gpu > 0;
             let place = self.room(ix);
             place.consume(room);
             place.held.push(Held { id: offer.id.value, resources: offer.resources, room });

@@ -24,6 +24,8 @@ pub struct Reconcile {
     round: Option<Round>,
     /// The made-up task whose answer ends the first round, and how long to wait for it.
     last: Option<(Arc<str>, Millis)>,
+    /// All tasks were known once. Since every change is told until it is acknowledged, a new connection changes nothing of that.
+    complete: bool,
     next_round: Option<Millis>,
     rounds: u64,
 }
@@ -36,9 +38,13 @@ struct Round {
 }
 
 impl Reconcile {
-    /// Begins the round of a new connection: until [`Self::pending`] is false, no orders.
+    /// Begins the round of a new connection: until [`Self::pending`] is false, no orders. After a change of the master that costs no
+    /// time, as its agents may be long in coming back, and what runs on them is known.
     pub fn connected(&mut self, ledger: &mut Ledger, world: &World, now: Millis) -> Vec<Call> {
         let mut calls = self.round(ledger, world, now);
+        if self.complete {
+            return calls;
+        }
         let last: Arc<str> = format!("microscaler-reconciled-{}", self.rounds).into();
         calls.push(Call::reconcile(vec![ReconcileTask { task_id: Value::from(last.clone()), agent_id: None }]));
         self.last = Some((last, now + PATIENCE_MS));
@@ -52,6 +58,7 @@ impl Reconcile {
 
     /// A framework that has never been has no tasks.
     pub fn nothing_to_ask(&mut self, now: Millis) {
+        self.complete = true;
         self.next_round = Some(now + EVERY_MS);
     }
 
@@ -63,6 +70,7 @@ impl Reconcile {
     pub fn is_last(&mut self, id: &str) -> bool {
         if self.last.as_ref().is_some_and(|(last, _)| &**last == id) {
             self.last = None;
+            self.complete = true;
         }
         id.starts_with("microscaler-reconciled-")
     }

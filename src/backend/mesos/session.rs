@@ -156,7 +156,7 @@ impl Session {
             format!(
                 "{} is missing, but framework {id} of the same name ({name}) has {tasks} tasks on this cluster. Restore the file, \
                  or write {{\"id\": \"{id}\", \"name\": \"{name}\", \"role\": \"{}\", \"masters\": []}} to it; \
-                 or start afresh, which leaves those tasks to themselves",
+                 or start with --fresh, which leaves those tasks to themselves",
                 self.store.path().display(),
                 self.pool.mesos.role
             )
@@ -176,7 +176,7 @@ impl Session {
 
     fn subscribe(&self) -> Json {
         let mesos = &self.pool.mesos;
-        let capabilities = ["MULTI_ROLE", "PARTITION_AWARE", "RESERVATION_REFINEMENT"].map(|name| json!({"type": name}));
+        let capabilities = ["MULTI_ROLE", "PARTITION_AWARE", "RESERVATION_REFINEMENT", "GPU_RESOURCES"].map(|name| json!({"type": name}));
         let mut info = json!({
             "user": mesos.user.clone().unwrap_or_else(own_user),
             "name": framework::name(&self.pool),

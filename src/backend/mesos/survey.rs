@@ -110,6 +110,7 @@ fn agent(page: &AgentPage) -> Agent {
         attributes: page.attributes.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
         held: page.resources.resources().minus_floor(page.used_resources.resources()),
         expected: Resources::ZERO,
+        gpus: page.resources.gpus > 0.0,
         present: page.active,
     }
 }
