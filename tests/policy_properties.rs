@@ -219,13 +219,13 @@ fn run(cluster: &Cluster) {
         }
     }
     let mut rounds = 0;
-    let mut since_change = 0;
-    while since_change < 50 {
+    let (mut since_change, mut changed_at) = (0, sim.now);
+    while since_change < 50 || sim.now < changed_at + 10_000 {
         rounds += 1;
         assert!(rounds < 2000, "it comes to rest: {:#?}", sim.last);
         refresh(&mut sim);
         let plan = sim.decide();
-        since_change = if plan.is_idle() { since_change + 1 } else { 0 };
+        (since_change, changed_at) = if plan.is_idle() { (since_change + 1, changed_at) } else { (0, sim.now) };
         let next = sim.next().unwrap_or(sim.now + 1000);
         sim.advance(next.clamp(sim.now + 1, sim.now + 5000));
     }

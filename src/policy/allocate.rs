@@ -129,7 +129,7 @@ impl<'a> Allocation<'a> {
     fn end_some(&mut self, winner: Rank, need: Resources, room: Resources, on: impl Fn(AgentIx) -> bool, why: &StopReason) {
         let mut chosen = Vec::new();
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        if victims.anywhere(&self.seats, winner, need, room, on, &mut chosen) {
+        if victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen) {
             prune(&mut chosen, |left| need.fits(room + freed(left)));
         }
         for victim in chosen {

@@ -88,6 +88,8 @@ pub(super) struct Rooms<'a> {
     pub spare: Resources,
     /// All that the pool's agents have, or its limits where they are lower: the whole of which shares are taken.
     pub total: Resources,
+    /// At least as much as is open on any one agent, in each dimension: what does not fit here need not be sought.
+    largest: Resources,
     /// What each agent has altogether, used or not.
     sizes: Vec<Resources>,
     /// Present agents, those with least room first: packing fills them in this order.
@@ -118,10 +120,11 @@ impl<'a> Rooms<'a> {
         }
         let total = sizes.iter().copied().sum::<Resources>().min(world.limits);
         let spare = rooms.iter().map(|room| room.soon).sum();
+        let largest = rooms.iter().fold(Resources::ZERO, |largest, room| largest.max(room.soon));
         let present = world.agents.iter().zip(0..).filter(|(agent, _)| agent.present).map(|(_, ix)| AgentIx(ix));
         let mut order: Vec<AgentIx> = present.collect();
         order.sort_by_cached_key(|ix| (share(rooms[ix.0 as usize].soon, total), *ix));
-        Self { agents: &world.agents, by_agent: rooms, limits, spare, total, sizes, order, grown: Vec::new() }
+        Self { agents: &world.agents, by_agent: rooms, limits, spare, total, largest, sizes, order, grown: Vec::new() }
     }
 
     pub fn at(&self, agent: AgentIx) -> &Room {
@@ -144,7 +147,9 @@ impl<'a> Rooms<'a> {
     pub fn give(&mut self, agent: AgentIx, size: Resources) {
         self.limits.soon += size;
         if self.agents.get(agent.0 as usize).is_some_and(|agent| agent.present) {
-            self.by_agent[agent.0 as usize].soon += size;
+            let room = &mut self.by_agent[agent.0 as usize];
+            room.soon += size;
+            self.largest = self.largest.max(room.soon);
             self.spare += size;
             self.grown.push(agent);
         }
@@ -165,6 +170,11 @@ impl<'a> Rooms<'a> {
     /// Room in held offers, as it was before this decision.
     pub fn offered(&self, agent: AgentIx) -> Resources {
         self.agents[agent.0 as usize].held
+    }
+
+    /// Whether an agent may have room for this in the end. If not, none has.
+    pub fn may_fit(&self, size: Resources) -> bool {
+        size.fits(self.largest)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -214,7 +224,7 @@ impl<'a> Seeker<'a> {
             Spread::Over(attribute) => Some(attribute.as_str()),
         };
         let mut seeker = Self { claim, attribute, groups: Vec::new(), seen_grown: rooms.grown.len() };
-        for ix in rooms.order.iter().copied().filter(|ix| eligible(claim, &rooms.agents[ix.0 as usize], *ix)) {
+        for ix in rooms.order.iter().copied().filter(|ix| allows(claim, rooms, *ix)) {
             seeker.group(rooms, ix).agents.push(ix);
         }
         if attribute.is_some() {
@@ -242,16 +252,9 @@ impl<'a> Seeker<'a> {
         self.groups.iter().flat_map(|group| group.agents.iter().copied())
     }
 
-    /// The best agent on which the replica fits at this level: the group with the fewest replicas, the fullest agent in it.
+    /// The best agent on which the replica fits at this level: the group with the fewest replicas, the fullest agent in it. The
+    /// pool's limits are another matter.
     pub fn find(&mut self, rooms: &Rooms<'a>, level: Level, rank: Rank) -> Option<AgentIx> {
-        if !rooms.limits.fits(self.claim.app.size, level, rank) {
-            return None;
-        }
-        self.find_within_agents(rooms, level, rank)
-    }
-
-    /// The same without regard to the pool's limits.
-    pub fn find_within_agents(&mut self, rooms: &Rooms<'a>, level: Level, rank: Rank) -> Option<AgentIx> {
         self.catch_up(rooms);
         let size = self.claim.app.size;
         loop {
@@ -275,37 +278,35 @@ impl<'a> Seeker<'a> {
         }
     }
 
-    pub fn allows(&self, rooms: &Rooms<'a>, agent: AgentIx) -> bool {
-        rooms.agents.get(agent.0 as usize).is_some_and(|view| eligible(self.claim, view, agent))
-    }
-
     fn catch_up(&mut self, rooms: &Rooms<'a>) {
         while let Some(agent) = rooms.grown.get(self.seen_grown).copied() {
             self.seen_grown += 1;
-            if self.allows(rooms, agent) {
+            if allows(self.claim, rooms, agent) {
                 self.group(rooms, agent).agents.push(agent);
             }
         }
     }
+}
 
-    /// Why no agent could ever take a replica, if that is so.
-    pub fn hopeless(&self, rooms: &Rooms<'a>) -> Option<Reason> {
-        let size = self.claim.app.size;
-        if rooms.order.is_empty() {
-            Some(Reason::NoAgents)
-        } else if self.agents().next().is_none() {
-            Some(Reason::NoAgentMatches)
-        } else if !self.agents().any(|agent| size.fits(rooms.sizes[agent.0 as usize])) {
-            Some(Reason::NoAgentLargeEnough { size })
-        } else {
-            None
-        }
+/// Why no agent could ever take a replica of the app, if that is so.
+pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
+    let size = claim.app.size;
+    let mut agents = rooms.order.iter().filter(|agent| allows(claim, rooms, **agent)).peekable();
+    if rooms.order.is_empty() {
+        Some(Reason::NoAgents)
+    } else if agents.peek().is_none() {
+        Some(Reason::NoAgentMatches)
+    } else if !agents.any(|agent| size.fits(rooms.sizes[agent.0 as usize])) {
+        Some(Reason::NoAgentLargeEnough { size })
+    } else {
+        None
     }
 }
 
-fn eligible(claim: &Claim, agent: &Agent, ix: AgentIx) -> bool {
-    let kept_for_gpus = agent.gpus && claim.app.size.gpu == 0;
-    agent.present && !kept_for_gpus && !claim.barred.contains(&ix) && claim.app.requirements.iter().all(|requirement| meets(agent, requirement))
+/// Whether the app may run on this agent at all.
+pub(super) fn allows(claim: &Claim, rooms: &Rooms, ix: AgentIx) -> bool {
+    let allows = |agent: &Agent| claim.app.requirements.iter().all(|requirement| meets(agent, requirement));
+    rooms.agents.get(ix.0 as usize).is_some_and(|agent| agent.present && !claim.barred.contains(&ix) && allows(agent))
 }
 
 fn attribute<'a>(agent: &'a Agent, name: &str) -> Option<&'a str> {

@@ -39,67 +39,95 @@ impl Candidate {
     }
 }
 
-/// All replicas that may have to give way, by agent. Made when the first is needed.
+/// All replicas that may have to give way, by agent. Made when the first is needed, and sorted where it is.
 pub(super) struct Victims {
-    by_agent: Vec<Vec<Candidate>>,
-    sorted: Vec<bool>,
+    now: Millis,
+    /// For each agent, where its tasks begin in `tasks`.
+    begins: Vec<u32>,
+    /// App and task, as their places among the seats and in the claim.
+    tasks: Vec<(u32, u32)>,
+    sorted: Vec<Option<Box<[Candidate]>>>,
     /// The same in one order over all agents; made when the pool's limits or headroom need it.
-    everywhere: Option<Vec<Candidate>>,
+    everywhere: Option<Box<[Candidate]>>,
     /// The least important rank that was found.
     lowest: Rank,
 }
 
 impl Victims {
     pub fn of(seats: &[Seat], rooms: &Rooms, now: Millis) -> Self {
-        let mut by_agent = vec![Vec::new(); rooms.agents.len()];
-        let mut lowest = Rank::FIRST;
-        for (seat, app) in seats.iter().zip(0..) {
-            let wants = (seat.may_lose(Rank::of(seat.claim.app.priority), 0)).then(|| Rank::of(seat.claim.app.priority));
-            let spare = seat.may_lose(Rank::REMAINDER, 0).then_some(Rank::REMAINDER);
-            for rank in [wants, spare].into_iter().flatten() {
-                lowest = lowest.max(rank);
+        let agents = rooms.agents.len();
+        let losing = || seats.iter().zip(0..).filter(|(seat, _)| losable(seat).next().is_some());
+        let each = |visit: &mut dyn FnMut(usize, (u32, u32))| {
+            for (seat, app) in losing() {
                 for (task, at) in seat.claim.tasks.iter().zip(0..).filter(|(task, _)| is_live(task)) {
-                    let Some(agent) = by_agent.get_mut(task.agent.0 as usize) else { continue };
-                    agent.push(Candidate {
-                        rank: Reverse(rank),
-                        share: Reverse(share(task.resources, rooms.total)),
-                        kept_for: (!is_old(task, seat.claim.app), is_ready(task)),
-                        age_ms: age(task, now),
-                        app,
-                        task: at,
-                        agent: task.agent,
-                        size: task.resources,
-                    });
+                    if (task.agent.0 as usize) < agents {
+                        visit(task.agent.0 as usize, (app, at));
+                    }
                 }
             }
+        };
+        // Counted, then filed: one allocation for all agents.
+        let mut begins = vec![0; agents + 1];
+        each(&mut |agent, _| begins[agent + 1] += 1);
+        for agent in 0..agents {
+            begins[agent + 1] += begins[agent];
         }
-        let sorted = vec![false; by_agent.len()];
-        Self { by_agent, sorted, everywhere: None, lowest }
+        let mut tasks = vec![(0, 0); begins[agents] as usize];
+        let mut next = begins.clone();
+        each(&mut |agent, task| {
+            tasks[next[agent] as usize] = task;
+            next[agent] += 1;
+        });
+        let lowest = losing().flat_map(|(seat, _)| losable(seat)).max().unwrap_or(Rank::FIRST);
+        Self { now, begins, tasks, sorted: vec![None; agents], everywhere: None, lowest }
     }
 
-    fn on(&mut self, agent: AgentIx) -> &[Candidate] {
+    /// The least important rank that there is.
+    pub fn lowest(&self) -> Rank {
+        self.lowest
+    }
+
+    fn candidates(&self, seats: &[Seat], rooms: &Rooms, range: std::ops::Range<usize>) -> Box<[Candidate]> {
+        let ranked = self.tasks[range].iter().flat_map(|(app, at)| {
+            let claim = seats[*app as usize].claim;
+            let task = &claim.tasks[*at as usize];
+            losable(&seats[*app as usize]).map(move |rank| Candidate {
+                rank: Reverse(rank),
+                share: Reverse(share(task.resources, rooms.total)),
+                kept_for: (!is_old(task, claim.app), is_ready(task)),
+                age_ms: age(task, self.now),
+                app: *app,
+                task: *at,
+                agent: task.agent,
+                size: task.resources,
+            })
+        });
+        let mut all: Box<[Candidate]> = ranked.collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn on(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx) -> &[Candidate] {
         let ix = agent.0 as usize;
-        if !self.sorted[ix] {
-            self.by_agent[ix].sort_unstable();
-            self.sorted[ix] = true;
+        if self.sorted[ix].is_none() {
+            let range = self.begins[ix] as usize..self.begins[ix + 1] as usize;
+            self.sorted[ix] = Some(self.candidates(seats, rooms, range));
         }
-        &self.by_agent[ix]
+        self.sorted[ix].as_deref().unwrap_or_default()
     }
 
-    fn everywhere(&mut self) -> &[Candidate] {
-        let by_agent = &self.by_agent;
-        self.everywhere.get_or_insert_with(|| {
-            let mut all: Vec<Candidate> = by_agent.iter().flatten().copied().collect();
-            all.sort_unstable();
-            all
-        })
+    fn everywhere(&mut self, seats: &[Seat], rooms: &Rooms) -> &[Candidate] {
+        if self.everywhere.is_none() {
+            self.everywhere = Some(self.candidates(seats, rooms, 0..self.tasks.len()));
+        }
+        self.everywhere.as_deref().unwrap_or_default()
     }
 
     /// Victims below `winner` on this agent that give `need` room; `None` when they cannot.
     fn plan(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx, winner: Rank, need: Resources) -> Option<Vec<Candidate>> {
         let room = rooms.at(agent).open(winner);
         let mut chosen = Vec::new();
-        if !choose(self.on(agent).iter(), seats, winner, need, room, &mut chosen) {
+        if !choose(self.on(seats, rooms, agent).iter(), seats, winner, need, room, &mut chosen) {
             return None;
         }
         prune(&mut chosen, |left| need.fits(room + freed(left)));
@@ -110,16 +138,22 @@ impl Victims {
     /// is met.
     pub fn anywhere(
         &mut self,
-        seats: &[Seat],
+        (seats, rooms): (&[Seat], &Rooms),
         winner: Rank,
         need: Resources,
         room: Resources,
         on: impl Fn(AgentIx) -> bool,
         chosen: &mut Vec<Candidate>,
     ) -> bool {
-        let candidates = self.everywhere().iter().filter(|victim| on(victim.agent));
+        let candidates = self.everywhere(seats, rooms).iter().filter(|victim| on(victim.agent));
         choose(candidates, seats, winner, need, room, chosen)
     }
+}
+
+/// The ranks of which the app may lose a replica.
+fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
+    let ranks = [Rank::of(seat.claim.app.priority), Rank::REMAINDER];
+    ranks.into_iter().filter(|rank| seat.may_lose(*rank, 0))
 }
 
 /// Greedily takes candidates that help, least important first. Whether `need` is met in the end.
@@ -208,9 +242,6 @@ impl Hunt {
         winner: Rank,
         need: Resources,
     ) -> Option<(AgentIx, Vec<Candidate>)> {
-        if victims.lowest <= winner {
-            return None;
-        }
         let lowest = victims.lowest;
         let mut judge = |agent: AgentIx| {
             let chosen = victims.plan(seats, rooms, agent, winner, need)?;

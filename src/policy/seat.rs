@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::claim::{Claim, is_live, is_ready};
-use super::place::{Rank, Rooms, Seeker, share};
+use super::place::{Level, Rank, Rooms, Seeker, share};
 use super::plan::Reason;
 use super::preempt::Hunt;
 use super::rollout;
@@ -85,6 +85,20 @@ impl<'a> Seat<'a> {
             share: share(claim.app.size, rooms.total).max(1),
             queued: false,
         }
+    }
+
+    /// Finds the best agent with room at this level.
+    pub fn find(&mut self, rooms: &Rooms<'a>, level: Level, rank: Rank) -> Option<AgentIx> {
+        let size = self.claim.app.size;
+        let worth_it = rooms.may_fit(size) && rooms.limits.fits(size, level, rank);
+        worth_it.then(|| self.seeker(rooms).find(rooms, level, rank)).flatten()
+    }
+
+    /// Made when it is first needed, which in a full pool is seldom.
+    pub fn seeker(&mut self, rooms: &Rooms<'a>) -> &mut Seeker<'a> {
+        let Self { claim, seeker, ends, .. } = self;
+        let stays = |task: u32| !ends.get(task as usize).copied().unwrap_or(false);
+        seeker.get_or_insert_with(|| Seeker::new(claim, rooms, stays))
     }
 
     /// Replicas that this decision adds.

@@ -1,7 +1,7 @@
 //! One replica is served: the ways in which it may come to its room, best first.
 
 use super::allocate::Allocation;
-use super::place::{LEVELS, Level, Rank, Seeker};
+use super::place::{LEVELS, Level, Rank, allows, hopeless};
 use super::plan::{Start, StopReason, Wait};
 use super::preempt::{Candidate, Hunt, Victims, freed, freed_on, prune};
 use super::rollout;
@@ -11,11 +11,8 @@ use super::world::AgentIx;
 impl Allocation<'_> {
     /// Places the app's next replica in the best way there is: in its turn, in room that is there, in room that is taken.
     pub fn place_one(&mut self, app: usize, band: Band) -> Result<(), Short> {
-        let seat = &mut self.seats[app];
+        let seat = &self.seats[app];
         let rank = seat.rank(band);
-        if seat.seeker.is_none() {
-            seat.seeker = Some(Seeker::new(seat.claim, &self.rooms, |task| !seat.ends(task)));
-        }
         if band == Band::Remainder && !self.world.headroom.fits(self.rooms.spare - seat.claim.app.size) {
             self.leave_turns(app);
             return Err(Short::Headroom);
@@ -31,7 +28,7 @@ impl Allocation<'_> {
     /// Keeps the room of a replica that must not start yet, so that its next try need not drive others out again.
     fn reserve(&mut self, app: usize, rank: Rank) -> Result<(), Short> {
         let seat = &mut self.seats[app];
-        let Some(agent) = seat.seeker.as_mut().and_then(|seeker| seeker.find(&self.rooms, Level::Soon, rank)) else {
+        let Some(agent) = seat.find(&self.rooms, Level::Soon, rank) else {
             return Err(self.why_short(app, rank));
         };
         seat.reserved += 1;
@@ -42,15 +39,14 @@ impl Allocation<'_> {
     /// Takes the turn where it waited before, unless it can start somewhere at once.
     fn resume(&mut self, app: usize, rank: Rank) -> bool {
         let seat = &mut self.seats[app];
-        let Some(seeker) = &mut seat.seeker else { return false };
         let size = seat.claim.app.size;
         while let Some((agent, kept_as)) = seat.turns.pop_front() {
             self.rooms.let_go(agent, kept_as, size);
-            let found = if !seeker.allows(&self.rooms, agent) {
+            let found = if !allows(seat.claim, &self.rooms, agent) {
                 None
             } else if self.rooms.fits(agent, size, Level::Now, rank) {
                 Some((agent, Level::Now))
-            } else if let Some(other) = seeker.find(&self.rooms, Level::Now, rank) {
+            } else if let Some(other) = seat.find(&self.rooms, Level::Now, rank) {
                 Some((other, Level::Now))
             } else {
                 LEVELS.into_iter().find(|level| self.rooms.fits(agent, size, *level, rank)).map(|level| (agent, level))
@@ -65,8 +61,8 @@ impl Allocation<'_> {
 
     /// Finds room that is there or comes free anyway.
     fn settle(&mut self, app: usize, rank: Rank) -> bool {
-        let Some(seeker) = &mut self.seats[app].seeker else { return false };
-        let found = LEVELS.into_iter().find_map(|level| Some((seeker.find(&self.rooms, level, rank)?, level)));
+        let seat = &mut self.seats[app];
+        let found = LEVELS.into_iter().find_map(|level| Some((seat.find(&self.rooms, level, rank)?, level)));
         if let Some((agent, level)) = found {
             self.place(app, agent, level);
         }
@@ -87,18 +83,21 @@ impl Allocation<'_> {
     fn choose_victims(&mut self, app: usize, rank: Rank) -> Option<(AgentIx, Vec<Candidate>)> {
         let size = self.seats[app].claim.app.size;
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        let seeker = self.seats[app].seeker.as_mut()?;
-        let (agent, mut chosen) = if let Some(agent) = seeker.find_within_agents(&self.rooms, Level::Soon, rank) {
+        if victims.lowest() <= rank {
+            return None;
+        }
+        let seat = &mut self.seats[app];
+        let (agent, mut chosen) = if let Some(agent) = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank) {
             (agent, Vec::new())
         } else {
-            let mut hunt = self.seats[app].hunt.take().or_else(|| Some(Hunt::over(self.seats[app].seeker.as_ref()?.agents())))?;
+            let mut hunt = seat.hunt.take().unwrap_or_else(|| Hunt::over(seat.seeker(&self.rooms).agents()));
             let best = hunt.best(victims, &self.seats, &self.rooms, rank, size);
             self.seats[app].hunt = Some(hunt);
             best?
         };
         let (room, limits) = (self.rooms.at(agent).open(rank), self.rooms.limits.open(rank));
         if !size.fits(limits + freed(&chosen)) {
-            if !victims.anywhere(&self.seats, rank, size, limits, |_| true, &mut chosen) {
+            if !victims.anywhere((&self.seats, &self.rooms), rank, size, limits, |_| true, &mut chosen) {
                 return None;
             }
             chosen.sort_unstable();
@@ -126,12 +125,11 @@ impl Allocation<'_> {
         if !rollout::may_go_first(seat) {
             return false;
         }
-        let Some(seeker) = &seat.seeker else { return false };
         let size = seat.claim.app.size;
         let makes_room = |at: &usize| {
             let task = &seat.claim.tasks[*at];
             rollout::is_old(task, seat.claim.app)
-                && seeker.allows(&self.rooms, task.agent)
+                && allows(seat.claim, &self.rooms, task.agent)
                 && size.fits(self.rooms.at(task.agent).open(rank) + task.resources)
                 && size.fits(self.rooms.limits.open(rank) + task.resources)
         };
@@ -171,7 +169,7 @@ impl Allocation<'_> {
 
     fn why_short(&self, app: usize, rank: Rank) -> Short {
         let seat = &self.seats[app];
-        if let Some(reason) = seat.seeker.as_ref().and_then(|seeker| seeker.hopeless(&self.rooms)) {
+        if let Some(reason) = hopeless(seat.claim, &self.rooms) {
             Short::Hopeless(reason)
         } else if !self.rooms.limits.fits(seat.claim.app.size, Level::Soon, rank) {
             Short::Limits
