@@ -306,7 +306,9 @@ pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
 /// Whether the app may run on this agent at all.
 pub(super) fn allows(claim: &Claim, rooms: &Rooms, ix: AgentIx) -> bool {
     let allows = |agent: &Agent| claim.app.requirements.iter().all(|requirement| meets(agent, requirement));
-    rooms.agents.get(ix.0 as usize).is_some_and(|agent| agent.present && !claim.barred.contains(&ix) && allows(agent))
+    let kept_for_gpus = |agent: &Agent| agent.gpus && claim.app.size.gpu == 0;
+    let open = |agent: &Agent| agent.present && !kept_for_gpus(agent) && !claim.barred.contains(&ix) && allows(agent);
+    rooms.agents.get(ix.0 as usize).is_some_and(open)
 }
 
 fn attribute<'a>(agent: &'a Agent, name: &str) -> Option<&'a str> {
