@@ -14,7 +14,7 @@ demo: ## Start a real Mesos and show live how important work takes room and give
 	@tests/testbed/demo
 
 test: lint mesos ## Run all tests, most of them on a real Mesos
-	cargo test --workspace --all-targets --no-fail-fast -- --test-threads=$(TEST_THREADS)
+	cargo test --workspace --lib --bins --tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
 # Each test of the whole program has a Mesos of its own.
 TEST_THREADS ?= 4

@@ -1,4 +1,5 @@
 //! Deaths at random moments, on a real Mesos: the same tasks afterwards, no duplicate, no orphan, exact counts.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

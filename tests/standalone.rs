@@ -1,4 +1,5 @@
 //! `microscaler run` on a real Mesos: what users count on.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

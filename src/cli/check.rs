@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use crate::api::check::{Checked, Checker, Kind, Object, Problem};
 use crate::api::validated::Key;
+use crate::store::directory::manifests;
 
 /// Check manifests as a Kubernetes API server would, without one.
 ///
@@ -75,20 +76,12 @@ impl Input {
     }
 
     fn directory(&mut self, directory: &Path) {
-        let entries = match std::fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-            Ok(entries) => entries,
-            Err(error) => return self.unreadable.push(format!("cannot read {}: {error}", directory.display())),
-        };
-        let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            // A link to a directory may lead around in a circle.
-            if path.is_dir() && !path.is_symlink() {
-                self.directory(&path);
-            } else if is_manifest(&path) {
+        match manifests(directory) {
+            Ok(found) => found.into_keys().for_each(|path| {
                 let read = std::fs::read(&path);
                 self.file(path, read);
-            }
+            }),
+            Err(error) => self.unreadable.push(format!("cannot read {}: {error}", directory.display())),
         }
     }
 
@@ -98,11 +91,6 @@ impl Input {
             Err(error) => self.unreadable.push(format!("cannot read {}: {error}", path.display())),
         }
     }
-}
-
-fn is_manifest(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file()
 }
 
 /// The verdict on all files together.

@@ -1,5 +1,7 @@
 //! The HTTP client of the verbs that speak to a running Microscaler.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use eventsource_stream::Eventsource;
 use futures::{Stream, StreamExt};
@@ -8,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::engine::report::TaskReport;
 use crate::server::objects::List;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the running Microscaler is.
 #[derive(clap::Args, Clone)]
@@ -23,7 +27,10 @@ pub struct Server {
 
 impl Server {
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
-        let request = reqwest::Client::new().request(method, format!("{}{path}", self.server.trim_end_matches('/')));
+        let server = self.server.trim_end_matches('/');
+        let scheme = if server.contains("://") { "" } else { "http://" };
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build()?;
+        let request = client.request(method, format!("{scheme}{server}{path}"));
         let Some(file) = &self.push_token_file else { return Ok(request) };
         let token = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(request.bearer_auth(token.trim()))
@@ -79,6 +86,10 @@ impl Server {
     /// # Errors
     /// As [`Server::get`].
     pub async fn tasks(&self, query: &str) -> anyhow::Result<Vec<TaskReport>> {
-        Ok(self.get::<List<TaskReport>>(&format!("/v1/tasks{query}")).await?.items)
+        let list: List<TaskReport> = self.get(&format!("/v1/tasks{query}")).await?;
+        if let Some(problem) = list.problems.first() {
+            bail!("{problem}");
+        }
+        Ok(list.items)
     }
 }

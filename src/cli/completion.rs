@@ -1,5 +1,6 @@
 //! `microscaler completion`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -17,9 +18,11 @@ pub struct Args {
 /// Prints it.
 ///
 /// # Errors
-/// Never.
-#[allow(clippy::unnecessary_wraps)]
+/// When stdout takes nothing more.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "microscaler", &mut std::io::stdout());
+    // The generator would panic on a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "microscaler", &mut script);
+    std::io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

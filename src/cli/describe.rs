@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[Event]) -> String {
     let status = app.status.clone().unwrap_or_default();
     let max = app.spec.max_replicas.map_or_else(|| "as many as the pool holds".to_owned(), |max| max.to_string());
-    let last = status.last_convergence_milliseconds.map_or_else(|| "<none>".to_owned(), |ms| format!("{ms} ms"));
+    let last = status.last_convergence_milliseconds.map_or_else(|| "<none>".to_owned(), |ms| format!("took {ms} ms to run"));
     let fields = [
         ("Name", args.name.clone()),
         ("Namespace", args.namespace.clone()),
@@ -81,7 +81,7 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         ("Status", status.phase.map_or_else(|| "<unknown>".to_owned(), |phase| phase.to_string())),
         ("Reason", status.reason.clone()),
         ("Counts", counts(&status)),
-        ("Last change", format!("took {last} to run")),
+        ("Last change", last),
         ("Generation", format!("{} (observed {})", app.metadata.generation.unwrap_or(0), status.observed_generation)),
     ];
     let mut text = fields_text(&fields);

@@ -13,7 +13,6 @@ use super::run;
 use crate::api::MicroscalingPool;
 use crate::api::validated::Key;
 use crate::demand::PushDesk;
-use crate::engine::clock;
 use crate::engine::pools::{Shared, supervise};
 use crate::engine::report::Handle;
 use crate::server::metrics::Metrics;
@@ -71,15 +70,21 @@ fn key(text: &str) -> Key {
 async fn through_running(args: &Args) -> anyhow::Result<()> {
     let pool = key(args.pool.as_deref().unwrap_or("default"));
     args.server.post(&format!("/v1/drain/{pool}"), String::new()).await?;
+    let this = |item: &&MicroscalingPool| {
+        item.metadata.name.as_deref() == Some(pool.name()) && item.metadata.namespace.as_deref() == Some(pool.namespace())
+    };
+    let mut said = String::new();
     loop {
         let pools: List<MicroscalingPool> = args.server.get("/v1/pools").await?;
-        let this = |p: &&MicroscalingPool| {
-            p.metadata.name.as_deref() == Some(pool.name()) && p.metadata.namespace.as_deref() == Some(pool.namespace())
-        };
-        let left = args.server.tasks(&format!("?pool={}", pool.name())).await?.len();
-        if left == 0 && pools.items.iter().any(|pool| this(&pool)) {
+        let status = pools.items.iter().find(this).and_then(|item| item.status.clone()).unwrap_or_default();
+        let in_control = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        if in_control && status.tasks == 0 {
             anstream::eprintln!("pool {pool} is empty and stays so until its Microscaler is stopped");
             return Ok(());
+        }
+        if !in_control && said != status.message {
+            anstream::eprintln!("pool {pool}: waiting: {}", status.message);
+            said = status.message;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -95,7 +100,6 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
         metrics: Arc::new(Metrics::new(pools.clone(), &desk)),
         desk,
         state_dir,
-        incarnation: clock::incarnation(),
         fresh: false,
         drain: true,
     };

@@ -167,9 +167,11 @@ impl Args {
     fn app_rows(&self, apps: &[MicroscaledApp]) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let namespaced = apps.iter().any(|app| app.namespace().is_some_and(|namespace| namespace != "default"));
         let mut header = if namespaced { vec!["NAMESPACE"] } else { Vec::new() };
-        header.extend(["NAME", "PRIORITY", "WANTED", "GRANTED", "RUNNING", "READY", "STATUS", "AGE"]);
+        header.extend(["NAME", "PRIORITY", "WANTED", "GRANTED", "RUNNING", "READY", "STATUS"]);
+        // Who watches wants to see how fast the last change was; an age would only keep the rows from ever staying the same.
+        header.push(if self.watch { "TOOK" } else { "AGE" });
         if self.wide() {
-            header.extend(["LAST", "DEMAND", "POOL", "REASON"]);
+            header.extend(if self.watch { &["DEMAND", "POOL", "REASON"][..] } else { &["TOOK", "DEMAND", "POOL", "REASON"] });
         }
         let now = clock::timestamp();
         (header, apps.iter().map(|app| self.app_row(app, namespaced, now)).collect())
@@ -181,9 +183,14 @@ impl Args {
         row.extend([app.name_any(), app.spec.priority.to_string()]);
         row.extend([status.wanted, status.granted, status.running, status.ready].map(|count| count.to_string()));
         row.push(status.phase.map_or_else(|| "<unknown>".to_owned(), |phase| phase.to_string()));
-        row.push(table::age(app.creation_timestamp().map(|time| time.0), now));
+        if !self.watch {
+            row.push(table::age(app.creation_timestamp().map(|time| time.0), now));
+        }
+        if self.watch || self.wide() {
+            row.push(last(&status));
+        }
         if self.wide() {
-            row.extend([last(&status), demand(&status), app.spec.pool.clone(), status.reason]);
+            row.extend([demand(&status), app.spec.pool.clone(), status.reason]);
         }
         row
     }
@@ -223,31 +230,38 @@ fn demand(status: &AppStatus) -> String {
 
 /// Shows every change until the server goes away.
 async fn watch(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.kind == Kind::Tasks {
+        bail!("tasks cannot be watched: use get apps -w, or the events at {}/v1/events", args.server.server);
+    }
+    if matches!(args.output, Some(Output::Json | Output::Yaml)) {
+        bail!("-w shows a table: for objects as they change, read {}/v1/watch", args.server.server);
+    }
     let mut snapshots = Box::pin(args.server.watch::<Snapshot>("/v1/watch").await?);
     let mut screen = Screen { in_place: std::io::stdout().is_terminal(), drawn: 0, shown: Vec::new() };
     while let Some(snapshot) = snapshots.next().await {
-        let snapshot = snapshot?;
-        let summary = snapshot.pools.items.iter().filter_map(|pool| Some(pool_line(&pool.name_any(), pool.status.as_ref()?)));
-        let summary: Vec<String> = summary.collect();
+        let Snapshot { apps, pools } = snapshot?;
+        let summary: Vec<String> = pools.items.iter().flat_map(pool_lines).collect();
         let (header, rows) = match args.kind {
-            Kind::Apps => args.app_rows(&args.select(snapshot.apps.items)?),
-            Kind::Pools => args.pool_rows(&args.select(snapshot.pools.items)?),
-            Kind::Tasks => bail!("tasks cannot be watched: use get apps -w, or the events at {}/v1/events", args.server.server),
+            Kind::Apps => args.app_rows(&args.select(apps.items)?),
+            Kind::Pools | Kind::Tasks => args.pool_rows(&args.select(pools.items)?),
         };
-        let lines = table::render(Some(&header), &rows);
+        let lines = table::render((!args.no_headers).then_some(&header[..]), &rows);
         if screen.in_place { screen.redraw(&lines, &summary)? } else { screen.append(lines)? }
     }
     bail!("the server has ended")
 }
 
-/// A pool in one line, with the times that matter.
-fn pool_line(name: &str, status: &PoolStatus) -> String {
-    let reaction = match (status.median_reaction_milliseconds, status.p99_reaction_milliseconds) {
-        (Some(median), Some(p99)) => format!("; reaction {median:.2} ms, p99 {p99:.2} ms"),
-        _ => String::new(),
-    };
-    let message = if status.message.is_empty() { String::new() } else { format!(" ({})", status.message) };
-    format!("pool {name}: {} agents, {} tasks use {}{reaction}{message}", status.agents, status.tasks, status.used)
+/// A pool in a few words, with the times that matter.
+fn pool_lines(pool: &MicroscalingPool) -> Vec<String> {
+    let status: PoolStatus = pool.status.clone().unwrap_or_default();
+    let name = pool.name_any();
+    let mut lines = vec![format!("pool {name}: {} agents, {} tasks, {}", status.agents, status.tasks, status.used)];
+    if let (Some(median), Some(p99)) = (status.median_reaction_milliseconds, status.p99_reaction_milliseconds) {
+        lines.push(format!("from a change of demand to the calls to Mesos: {median:.2} ms (p99 {p99:.2} ms)"));
+    }
+    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    lines.extend((!ready).then(|| format!("not in control: {}", status.message)));
+    lines
 }
 
 /// The part of the terminal that is redrawn.
@@ -260,12 +274,16 @@ struct Screen {
 
 impl Screen {
     fn redraw(&mut self, lines: &[String], summary: &[String]) -> std::io::Result<()> {
-        let width = terminal_width();
+        let (width, height) = terminal_size();
         // Up to where the table began, and clear from there.
         let mut text = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
-        self.drawn = lines.len() + summary.len();
-        for line in lines.iter().chain(summary) {
-            // A line that wraps would be counted as one and spoil the next redraw.
+        // Lines that scroll away cannot be drawn over, nor can one that wraps be counted.
+        let room = height.saturating_sub(summary.len() + 1);
+        let shown = if lines.len() > room { &lines[..room.saturating_sub(1)] } else { lines };
+        let more = (shown.len() < lines.len()).then(|| format!("… and {} more", lines.len() - shown.len()));
+        self.drawn = 0;
+        for line in shown.iter().chain(&more).chain(summary) {
+            self.drawn += 1;
             text.extend(line.chars().take(width));
             text.push('\n');
         }
@@ -285,10 +303,8 @@ impl Screen {
     }
 }
 
-fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .map(|size| usize::from(size.ws_col))
-        .ok()
-        .filter(|width| *width > 0)
-        .unwrap_or(80)
+/// Columns and rows.
+fn terminal_size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
 }

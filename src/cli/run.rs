@@ -12,7 +12,6 @@ use tracing::info;
 
 use crate::api::check::{Checker, Object};
 use crate::demand::PushDesk;
-use crate::engine::clock;
 use crate::engine::pools::{Shared, supervise};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
@@ -35,6 +34,10 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:8910", env = "MICROSCALER_LISTEN")]
     listen: SocketAddr,
 
+    /// Where the framework ids are kept. Default: microscaler in the user's state home.
+    #[arg(long, value_name = "DIR", env = "MICROSCALER_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+
     /// File with the bearer token that pushes need. Without one, only pushes from this machine are taken.
     #[arg(long, env = "MICROSCALER_PUSH_TOKEN_FILE")]
     push_token_file: Option<PathBuf>,
@@ -44,7 +47,7 @@ pub struct Args {
     fresh: bool,
 }
 
-/// Where specs and state are.
+/// Where specs are.
 #[derive(clap::Args)]
 pub struct Source {
     /// Directory of YAML files with MicroscaledApps and MicroscalingPools, read with all its subdirectories.
@@ -54,10 +57,6 @@ pub struct Source {
     /// Mesos masters: makes the pool `default` without a file.
     #[arg(long, value_name = "URL", value_delimiter = ',', env = "MICROSCALER_MESOS")]
     pub mesos: Vec<String>,
-
-    /// Where the framework ids are kept. Default: microscaler in the user's state home.
-    #[arg(long, value_name = "DIR", env = "MICROSCALER_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
 }
 
 impl Source {
@@ -119,7 +118,7 @@ pub fn state_dir(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// When something it needs at the start is not to be had.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let specs = args.source.follow()?;
-    let state_dir = state_dir(args.source.state_dir.as_deref())?;
+    let state_dir = state_dir(args.state_dir.as_deref())?;
     let _lock = lock(&state_dir)?;
     let push_token = args.push_token_file.as_deref().map(read_token).transpose()?;
     let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| {
@@ -130,21 +129,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pools = Arc::new(Pools::default());
     let desk = Arc::new(PushDesk::default());
     let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
-    let shared = Shared {
-        pools: pools.clone(),
-        desk: desk.clone(),
-        metrics: metrics.clone(),
-        state_dir,
-        incarnation: clock::incarnation(),
-        fresh: args.fresh,
-        drain: false,
-    };
+    let shared =
+        Shared { pools: pools.clone(), desk: desk.clone(), metrics: metrics.clone(), state_dir, fresh: args.fresh, drain: false };
     let (stop, shutdown) = watch::channel(false);
-    let engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
+    let mut engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
     let mut ended = shutdown;
     let state = ServerState { pools, desk, metrics, push_token };
-    let server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
-    signalled().await?;
+    let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
+    tokio::select! {
+        signal = signalled() => signal?,
+        ended = &mut engines => { ended?; bail!("the manifests cannot be followed any more") }
+        ended = &mut server => { ended??; bail!("the server has ended") }
+    }
     info!("stopping; all tasks are left running (microscaler drain ends them)");
     stop.send_replace(true);
     engines.await?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::backend::{Kill, Launch, Orders, task_id};
 use crate::policy::plan::{Plan, Stop};
-use crate::policy::world::{TaskPhase, World};
+use crate::policy::world::{AgentIx, TaskPhase, World};
 
 /// Gives each launched task its name.
 pub struct Dispatcher {
@@ -44,7 +44,7 @@ fn kill(stop: &Stop, world: &World) -> Kill {
     Kill { app: stop.app.clone(), id: stop.task.clone(), grace_ms }
 }
 
-/// Orders that end every task that is not ending already.
+/// Orders that end every task that is not ending already, and hold no room.
 #[must_use]
 pub fn drain(world: &World) -> Orders {
     let living = world.apps.iter().flat_map(|(app, view)| view.tasks.iter().map(move |task| (app, task)));
@@ -53,5 +53,6 @@ pub fn drain(world: &World) -> Orders {
         id: task.id.clone(),
         grace_ms: None,
     });
-    Orders { kills: kills.collect(), quiet: true, ..Orders::default() }
+    let held = (0..).map(AgentIx).zip(&world.agents).filter(|(_, agent)| !agent.held.is_zero());
+    Orders { kills: kills.collect(), release: held.map(|(agent, _)| agent).collect(), quiet: true, ..Orders::default() }
 }

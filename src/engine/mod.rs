@@ -24,7 +24,7 @@ use tracing::{debug, info};
 
 use crate::api::MicroscalingPool;
 use crate::api::validated::{Key, Pool};
-use crate::backend::{Applied, Backend, End, Ending};
+use crate::backend::{Applied, Backend, End, Ending, Standing};
 use crate::demand::{Board, Sources};
 use crate::policy::plan::Plan;
 use crate::policy::world::{Millis, World};
@@ -78,6 +78,8 @@ pub struct Engine<B> {
     backend: B,
     inputs: Inputs,
     outputs: Outputs,
+    /// As last taken over: what the world and the plan speak of.
+    specs: Arc<Specs>,
     world: World,
     memory: Memory,
     plan: Plan,
@@ -89,6 +91,10 @@ pub struct Engine<B> {
     cause: Option<Instant>,
     /// All tasks that ran before this process were known at least once.
     in_control: bool,
+    /// Some plan was carried out, so that people may be told how the next one differs.
+    told: bool,
+    /// As last seen.
+    standing: Standing,
     /// Something changed since the last decision.
     dirty: bool,
     published: Option<Instant>,
@@ -120,6 +126,7 @@ impl<B: Backend> Engine<B> {
             backend,
             inputs,
             outputs,
+            specs: Arc::default(),
             world: World::default(),
             memory: Memory::default(),
             plan: Plan::default(),
@@ -128,6 +135,8 @@ impl<B: Backend> Engine<B> {
             called: BTreeMap::new(),
             cause: None,
             in_control: false,
+            told: false,
+            standing: Standing::default(),
             dirty: true,
             published: None,
             unpublished: true,
@@ -190,8 +199,11 @@ impl<B: Backend> Engine<B> {
         }
         let updates = self.inputs.board.take();
         for update in updates {
-            self.cause_at(update.at);
-            self.dirty |= snapshot::take_reading(&mut self.world, update);
+            let at = update.at;
+            if snapshot::take_reading(&mut self.world, update) {
+                self.cause_at(at);
+                self.dirty = true;
+            }
         }
         let now = clock::now();
         self.tick(now);
@@ -200,14 +212,16 @@ impl<B: Backend> Engine<B> {
 
     fn take_specs(&mut self) {
         let specs = self.inputs.specs.borrow_and_update().clone();
+        // Of a pool that is gone nothing is known any more; this engine is about to be ended, and its tasks are to be left alone.
+        let Some(spec) = specs.pools.get(&self.pool) else { return };
         self.cause_at(clock::instant());
-        if let Some(spec) = specs.pools.get(&self.pool) {
-            self.inputs.raw = spec.raw.clone();
-            self.inputs.pool = spec.pool.clone();
-        }
+        self.inputs.raw = spec.raw.clone();
+        self.inputs.pool = spec.pool.clone();
         snapshot::take_specs(&mut self.world, &specs, &self.inputs.pool);
+        self.specs.apps.keys().filter(|app| !specs.apps.contains_key(*app)).for_each(|app| self.inputs.metrics.forget(app));
         self.inputs.sources.sync(&snapshot::apps(&specs, &self.pool));
-        self.dirty = true;
+        self.specs = specs;
+        (self.dirty, self.unpublished) = (true, true);
     }
 
     fn apply(&mut self, event: B::Event) {
@@ -250,25 +264,35 @@ impl<B: Backend> Engine<B> {
         self.memory = if self.in_control { memory } else { Memory::default() };
         self.inputs.metrics.decision(clock::instant() - started);
         let cause = self.cause.take();
+        // Orders first: everybody else can wait.
+        self.give_orders(&plan, cause, now);
         for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {
             self.inputs.metrics.convergence(&app, duration);
         }
-        for event in events::of_plan(&self.pool, &self.plan, &plan) {
-            self.tell(event);
-        }
-        self.unpublished |= plan.verdicts != self.plan.verdicts;
-        self.plan = plan;
-        self.give_orders(cause, now);
+        self.tell_of(&plan);
+        let standing = self.backend.standing();
+        self.unpublished |= plan.verdicts != self.plan.verdicts || standing != self.standing;
+        (self.plan, self.standing) = (plan, standing);
     }
 
-    fn give_orders(&mut self, cause: Option<Instant>, now: Millis) {
+    fn give_orders(&mut self, plan: &Plan, cause: Option<Instant>, now: Millis) {
         if !self.backend.standing().ready {
             return;
         }
         let orders =
-            if self.inputs.drain { dispatch::drain(&self.world) } else { self.dispatcher.orders(&self.plan, &self.world, cause) };
+            if self.inputs.drain { dispatch::drain(&self.world) } else { self.dispatcher.orders(plan, &self.world, cause) };
         self.backend.dispatch(orders, &mut self.world, now);
         self.tick(now);
+    }
+
+    /// Events of what is new in this plan. What is not carried out is not told, nor what was found running at the start.
+    fn tell_of(&mut self, plan: &Plan) {
+        if !self.backend.standing().ready || self.inputs.drain {
+            return;
+        }
+        let before = if self.told { &self.plan } else { plan };
+        events::of_plan(&self.pool, before, plan).into_iter().for_each(|event| self.tell(event));
+        self.told = true;
     }
 
     /// Lets the backend do what is due, and learn when it is to be called next.
@@ -293,7 +317,7 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&self, event: Event) {
         self.outputs.journal.note(event.clone());
         // Nobody may be listening.
         drop(self.outputs.events.send(event));
@@ -320,14 +344,14 @@ impl<B: Backend> Engine<B> {
         }
         self.published = Some(now);
         self.unpublished = false;
-        let specs: Arc<Specs> = self.inputs.specs.borrow().clone();
         let previous = self.outputs.reports.borrow().clone();
         let sight = status::Sight {
             pool: &self.inputs.raw,
-            specs: &specs,
+            specs: &self.specs,
             world: &self.world,
             plan: &self.plan,
-            standing: self.backend.standing(),
+            standing: self.standing.clone(),
+            drained: self.inputs.drain,
             progress: &self.progress,
             now: clock::to_millis(now),
             timestamp: clock::timestamp(),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::report::{Handle, Journal, Report};
-use super::{Engine, Inputs, Outputs};
+use super::{Engine, Inputs, Outputs, clock, ended as ended_by};
 use crate::api::pool::Mesos as MesosSpec;
 use crate::api::status::PoolStatus;
 use crate::api::validated::Key;
@@ -30,14 +31,18 @@ pub struct Shared {
     pub desk: Arc<PushDesk>,
     pub metrics: Arc<Metrics>,
     pub state_dir: PathBuf,
-    pub incarnation: String,
     /// Start as a new framework where the id of the old one is lost or was removed.
     pub fresh: bool,
     /// End every task and start none.
     pub drain: bool,
 }
 
+/// A pool without an engine, after one has failed or could not start, is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
 struct Running {
+    /// Which of the engines that this pool has had.
+    serial: u64,
     mesos: MesosSpec,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -46,33 +51,51 @@ struct Running {
 /// Keeps an engine for each pool until told to end; then ends them all, leaving their tasks as they are.
 pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch::Receiver<bool>) {
     let mut engines: BTreeMap<Key, Running> = BTreeMap::new();
+    let (ended, mut ends) = mpsc::channel(16);
+    let mut serial = 0;
     loop {
         let newest = specs.borrow_and_update().clone();
-        say_unassigned(&newest);
-        let outdated = |key: &Key, running: &Running| {
-            newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.mesos, &running.mesos))
-        };
-        let gone: Vec<Key> = engines.iter().filter(|(key, running)| outdated(key, running)).map(|(key, _)| key.clone()).collect();
-        for key in gone {
-            if let Some(running) = engines.remove(&key) {
-                stop(&key, running, &shared).await;
-            }
-        }
+        end_outdated(&mut engines, &newest, &shared).await;
         for (key, spec) in &newest.pools {
-            if !engines.contains_key(key) {
-                match start(spec, specs.clone(), &shared) {
-                    Ok(running) => drop(engines.insert(key.clone(), running)),
-                    Err(error) => error!(pool = %key, "cannot start: {error}"),
-                }
+            if engines.contains_key(key) {
+                continue;
+            }
+            serial += 1;
+            match start(spec, specs.clone(), &shared, serial, ended.clone()) {
+                Ok(running) => drop(engines.insert(key.clone(), running)),
+                Err(error) => error!(pool = %key, "cannot start: {error}"),
             }
         }
+        let incomplete = engines.len() < newest.pools.len();
         tokio::select! {
             changed = specs.changed() => if changed.is_err() { break },
-            _ = shutdown.wait_for(|end| *end) => break,
+            () = ended_by(&mut shutdown) => break,
+            Some((key, serial)) = ends.recv() => {
+                if engines.get(&key).is_some_and(|running| running.serial == serial) {
+                    error!(pool = %key, "the engine has ended by itself; it is started anew");
+                    engines.remove(&key);
+                    shared.pools.remove(&key);
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            () = tokio::time::sleep(RETRY), if incomplete => {}
         }
     }
     for (key, running) in engines {
         stop(&key, running, &shared).await;
+    }
+}
+
+/// Ends the engines of pools that are gone or have moved.
+async fn end_outdated(engines: &mut BTreeMap<Key, Running>, newest: &Specs, shared: &Shared) {
+    let outdated = |key: &Key, running: &Running| {
+        newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.mesos, &running.mesos))
+    };
+    let gone: Vec<Key> = engines.iter().filter(|(key, running)| outdated(key, running)).map(|(key, _)| key.clone()).collect();
+    for key in gone {
+        if let Some(running) = engines.remove(&key) {
+            stop(&key, running, shared).await;
+        }
     }
 }
 
@@ -81,22 +104,21 @@ fn same_connection(a: &MesosSpec, b: &MesosSpec) -> bool {
     MesosSpec { headroom: None, ..a.clone() } == MesosSpec { headroom: None, ..b.clone() }
 }
 
-fn say_unassigned(specs: &Specs) {
-    for spec in specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool)) {
-        warn!(app = %spec.app.key, "its pool {} does not exist: nothing is done for it", spec.app.pool);
-    }
-}
-
 async fn stop(key: &Key, running: Running, shared: &Shared) {
     info!(pool = %key, "stopping; its tasks are left as they are");
     shared.pools.remove(key);
     running.stop.send_replace(true);
-    if let Err(error) = running.task.await {
-        error!(pool = %key, "the engine ended badly: {error}");
-    }
+    // What it has to say of its end, it has said.
+    let _ = running.task.await;
 }
 
-fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, crate::backend::mesos::Error> {
+fn start(
+    spec: &PoolSpec,
+    specs: SpecsFeed,
+    shared: &Shared,
+    serial: u64,
+    ended: mpsc::Sender<(Key, u64)>,
+) -> Result<Running, crate::backend::mesos::Error> {
     let backend = Mesos::start(spec.pool.clone(), &shared.state_dir, Options { fresh: shared.fresh })?;
     let board = Arc::new(Board::new());
     let empty = Report {
@@ -127,10 +149,19 @@ fn start(spec: &PoolSpec, specs: SpecsFeed, shared: &Shared) -> Result<Running, 
         asks: asks_in,
         metrics: shared.metrics.clone(),
         shutdown,
-        incarnation: shared.incarnation.clone(),
+        // Of its own for each engine, as each counts its tasks from 1.
+        incarnation: clock::incarnation(),
         drain: shared.drain,
     };
     let engine = Engine::new(backend, inputs, Outputs { reports, events, journal });
-    let task = tokio::spawn(async move { engine.run().await.close().await });
-    Ok(Running { mesos: spec.pool.mesos.clone(), stop, task })
+    let key = spec.pool.key.clone();
+    let task = tokio::spawn(async move {
+        let engine = tokio::spawn(async move { engine.run().await.close().await });
+        if let Err(error) = engine.await {
+            error!(pool = %key, "the engine ended badly: {error}");
+        }
+        // At the end of the program nobody waits for this any more.
+        let _ = ended.try_send((key, serial));
+    });
+    Ok(Running { serial, mesos: spec.pool.mesos.clone(), stop, task })
 }

@@ -19,8 +19,10 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.headroom = pool.headroom;
     world.end_orphans = specs.complete;
     for (key, view) in &mut world.apps {
-        let declared = specs.apps.get(key).is_some_and(|spec| spec.app.pool == pool.key);
-        if !declared && view.spec.take().is_some() {
+        let declared = specs.apps.get(key);
+        // An app that names a pool which does not exist stays where it is: more likely a slip of the pen than a farewell.
+        let stays = declared.is_some_and(|spec| spec.app.pool == pool.key || !specs.pools.contains_key(&spec.app.pool));
+        if !stays && view.spec.take().is_some() {
             view.readings.clear();
             view.deleted = true;
         }

@@ -23,6 +23,8 @@ pub struct Sight<'a> {
     pub world: &'a World,
     pub plan: &'a Plan,
     pub standing: Standing,
+    /// Every task is being ended and none is started.
+    pub drained: bool,
     pub progress: &'a Progress,
     pub now: Millis,
     pub timestamp: Timestamp,
@@ -58,11 +60,7 @@ fn pool_key(pool: &MicroscalingPool) -> Key {
 
 fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>) -> AppStatus {
     let (Some(view), Some(verdict)) = (sight.world.apps.get(key), sight.plan.verdicts.get(key)) else {
-        return AppStatus {
-            observed_generation: spec.app.generation,
-            reason: "not judged yet".to_owned(),
-            ..AppStatus::default()
-        };
+        return AppStatus { reason: "not judged yet".to_owned(), conditions: unjudged(sight, spec), ..AppStatus::default() };
     };
     let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key)).map(|problem| &*problem.message);
     let reason = reason(sight, verdict, problem);
@@ -93,6 +91,7 @@ fn to_tenths(milliseconds: f64) -> f64 {
 fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&str>) -> String {
     let judged = verdict.reason();
     match (problem, sight.standing.ready) {
+        _ if sight.drained => "the pool is drained: tasks are ended and none is started".to_owned(),
         (Some(problem), _) => format!("{problem} (the last good spec stays in force); {judged}"),
         (None, false) => format!("no orders can be given: {}; {judged}", sight.standing.message),
         (None, true) => judged,
@@ -120,6 +119,7 @@ fn app_conditions(
     old: Option<&AppStatus>,
 ) -> Vec<Condition> {
     let phase = verdict.phase;
+    let still = phase == Phase::Suspended || spec.app.observed_only || sight.drained;
     let moving = verdict.starting > 0 || verdict.stopping > 0 || verdict.running != verdict.granted;
     let short = verdict.granted < verdict.wanted;
     let served = sight.standing.ready && !short && verdict.ready >= verdict.granted;
@@ -134,7 +134,7 @@ fn app_conditions(
     };
     let list = [
         ("Ready", served, if served { "AllRunning" } else { word(phase) }),
-        ("Reconciling", moving && phase != Phase::Suspended, if moving { word(phase) } else { "NothingToDo" }),
+        ("Reconciling", moving && !still, if moving && !still { word(phase) } else { "NothingToDo" }),
         ("Stalled", stalled, if stalled { why_stalled } else { "Progressing" }),
         ("DemandAvailable", fresh, if fresh { "Fresh" } else { "StaleOrFailed" }),
         ("CapacityLimited", short, if short { "PoolFull" } else { "EnoughRoom" }),
@@ -143,6 +143,13 @@ fn app_conditions(
     let old = old.map_or(&[][..], |old| &old.conditions);
     let condition =
         |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, spec.app.generation, old);
+    list.into_iter().map(condition).collect()
+}
+
+/// Without conditions, or with the newest generation, tools would take the object for served.
+fn unjudged(sight: &Sight, spec: &AppSpec) -> Vec<Condition> {
+    let list = [("Ready", false), ("Reconciling", true)];
+    let condition = |(kind, status)| condition(sight, kind, status, "NotJudgedYet", "not judged yet", spec.app.generation, &[]);
     list.into_iter().map(condition).collect()
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use notify::{RecursiveMode, Watcher};
@@ -21,6 +21,8 @@ use crate::engine::clock;
 
 /// Time for an editor to finish writing; well within the 100 ms in which a change is taken over.
 const SETTLE: Duration = Duration::from_millis(15);
+/// Some editors rename a file away before they write it anew. One that is missing for longer is deleted.
+const VANISHED: Duration = Duration::from_millis(60);
 /// A file changed within this time may change again without its time of change showing it.
 const RACY: Duration = Duration::from_millis(100);
 /// Lost notices are made up for within this time.
@@ -65,9 +67,10 @@ pub fn follow(path: &Path, given: Vec<Object>) -> Result<SpecsFeed, Error> {
     tokio::spawn(async move {
         let _watcher = watcher;
         loop {
+            let pause = if directory.misses_any() { VANISHED } else { RESCAN };
             tokio::select! {
                 _ = noticed.recv() => tokio::time::sleep(SETTLE).await,
-                () = tokio::time::sleep(RESCAN) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = publish.closed() => return,
             }
             while noticed.try_recv().is_ok() {}
@@ -99,6 +102,7 @@ struct FileState {
     text: Option<String>,
     objects: Vec<Object>,
     problems: Vec<SpecProblem>,
+    missing_since: Option<Instant>,
 }
 
 struct Seen {
@@ -114,7 +118,7 @@ impl Directory {
 
     /// Reads what has changed. True if anything has.
     fn rescan(&mut self) -> bool {
-        let found = match yaml_files(&self.path) {
+        let found = match manifests(&self.path) {
             Ok(found) => found,
             Err(error) => {
                 let message = format!("{}: {error}: all specs stay as they were", self.path.display());
@@ -123,17 +127,24 @@ impl Directory {
         };
         let mut changed = self.unreadable.take().is_some();
         let before = self.files.len();
-        self.files.retain(|path, _| found.contains_key(path));
+        let now = clock::instant();
+        self.files.retain(|path, file| found.contains_key(path) || !file.has_vanished(now));
         changed |= self.files.len() != before;
         for (path, stamp) in found {
             let known = self.files.entry(path.clone()).or_default();
+            known.missing_since = None;
             if known.stamp != Some(stamp) {
                 changed |= known.read(&path, &self.checker);
                 // The clock of file systems is coarse: a file written just now may be written again with the same stamp.
-                known.stamp = Some(stamp).filter(|(modified, _)| clock::wall_age(*modified) > RACY);
+                // One that could not be read is tried again, as a change of its permissions shows in neither.
+                known.stamp = Some(stamp).filter(|(modified, _)| known.text.is_some() && clock::wall_age(*modified) > RACY);
             }
         }
         changed
+    }
+
+    fn misses_any(&self) -> bool {
+        self.files.values().any(|file| file.missing_since.is_some())
     }
 
     fn specs(&mut self) -> Specs {
@@ -151,6 +162,11 @@ impl Directory {
         specs.problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
         specs.problems.extend(self.unreadable.iter().map(|message| SpecProblem { app: None, message: message.clone() }));
         specs.complete = specs.problems.is_empty();
+        specs.problems.extend(homeless(&specs));
+        self.seen.retain(|(kind, key), _| match kind {
+            Kind::App => specs.apps.contains_key(key),
+            Kind::Pool => specs.pools.contains_key(key),
+        });
         specs
     }
 
@@ -200,6 +216,11 @@ impl Directory {
 }
 
 impl FileState {
+    /// Whether it has been missing for long enough that nobody is just writing it anew.
+    fn has_vanished(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.missing_since.get_or_insert(now)) >= VANISHED
+    }
+
     /// Takes over the objects of the file; where it has problems, what it last held stays. False if nothing was new.
     fn read(&mut self, path: &Path, checker: &Checker) -> bool {
         let text = match std::fs::read_to_string(path) {
@@ -216,6 +237,15 @@ impl FileState {
         }
         let checked = checker.check(path, &text);
         let fresh: Vec<Object> = checked.objects.into_iter().map(|(_, object)| object).collect();
+        if fresh.is_empty() && checked.problems.is_empty() && checked.notes.is_empty() && !self.objects.is_empty() {
+            // Most likely somebody is just writing it: `helm template … > file` empties it first.
+            let message =
+                format!("{}: is empty: its last good specs stay in force; delete the file to delete them", path.display());
+            warn!("{message}");
+            self.problems = vec![SpecProblem { app: None, message }];
+            self.text = Some(text);
+            return true;
+        }
         if checked.problems.is_empty() {
             info!(file = %path.display(), objects = fresh.len(), "manifest taken over");
             self.objects = fresh;
@@ -238,6 +268,19 @@ impl FileState {
     }
 }
 
+/// Apps whose pool does not exist: nobody will do anything for them.
+fn homeless(specs: &Specs) -> Vec<SpecProblem> {
+    let lost = specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool));
+    let problem = |spec: &AppSpec| SpecProblem {
+        app: Some(spec.app.key.clone()),
+        message: format!(
+            "{}: spec.pool: there is no MicroscalingPool {}, so nothing is done for it",
+            spec.app.key, spec.app.pool
+        ),
+    };
+    lost.map(problem).collect()
+}
+
 fn app_of(problem: &Problem) -> Option<Key> {
     problem.about.as_ref().filter(|(kind, _)| *kind == Kind::App).map(|(_, key)| key.clone())
 }
@@ -251,25 +294,36 @@ fn twice(kind: Kind, key: &Key) -> SpecProblem {
     SpecProblem { app, message: format!("{kind} {key} is declared twice; the first one, by file name, counts") }
 }
 
-/// All YAML files below `root` with what tells whether they changed. Hidden files and folders are left out, as editors and Git put
-/// theirs there.
-fn yaml_files(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
+/// All manifests (`*.yaml`, `*.yml`, `*.json`) below `root`, each with what tells whether it has changed: its time of change and its size.
+///
+/// Hidden files and folders are left out, as editors and Git put theirs there; so are links to folders, which may lead around in a circle.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn manifests(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            // A file may vanish between being listed and being looked at: then it is simply not there.
-            let Ok(metadata) = std::fs::metadata(&path) else { continue };
-            if hidden {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
-            } else if metadata.is_dir() {
+            }
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json") {
+            } else if is_manifest(&path)
+                // A file may vanish between being listed and being looked at: then it is simply not there.
+                && let Ok(metadata) = std::fs::metadata(&path)
+                && metadata.is_file()
+            {
                 found.insert(path, (metadata.modified()?, metadata.len()));
             }
         }
     }
     Ok(found)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json"))
 }

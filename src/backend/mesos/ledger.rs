@@ -296,7 +296,10 @@ impl Ledger {
         self.known(app, status, world, offers, now, out);
         out.applied.decide = true;
         if ended.is_some() {
-            out.warn("TaskReturned", format!("task {id} was taken for lost and is back; it is ended, as its place has been filled"));
+            out.warn(
+                "TaskReturned",
+                format!("task {id} was taken for lost and is back; it is ended, as its place has been filled"),
+            );
             let kill = Kill { app: app.clone(), id: id.clone(), grace_ms: None };
             out.calls.extend(self.kill(world, &kill, now));
         } else {

@@ -176,7 +176,8 @@ impl Session {
 
     fn subscribe(&self) -> Json {
         let mesos = &self.pool.mesos;
-        let capabilities = ["MULTI_ROLE", "PARTITION_AWARE", "RESERVATION_REFINEMENT", "GPU_RESOURCES"].map(|name| json!({"type": name}));
+        let capabilities =
+            ["MULTI_ROLE", "PARTITION_AWARE", "RESERVATION_REFINEMENT", "GPU_RESOURCES"].map(|name| json!({"type": name}));
         let mut info = json!({
             "user": mesos.user.clone().unwrap_or_else(own_user),
             "name": framework::name(&self.pool),
