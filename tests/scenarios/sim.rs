@@ -77,7 +77,7 @@ impl Sim {
         let ix = AgentIx(u32::try_from(self.world.agents.len()).unwrap());
         let name: Arc<str> = format!("a{}", ix.0 + 1).into();
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true };
+        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true, gpus: false };
         self.world.agents.push(agent);
         self.capacity.push(room);
         ix
