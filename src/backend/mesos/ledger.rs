@@ -247,7 +247,7 @@ impl Ledger {
         self.ended.remember(id, !inferred);
         let Some(task) = remove(world, app, id) else { return };
         if task.phase != TaskPhase::Unreachable {
-            offers.believe(task.agent, task.resources, world);
+            offers.believe(task.agent, task.resources, Some(now), world);
         }
         out.applied.decide = true;
         out.applied.endings.push(Ending {
