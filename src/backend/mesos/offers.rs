@@ -106,7 +106,7 @@ impl Offers {
         let agent = &mut world.agents[ix.0 as usize];
         agent.hostname = offer.hostname;
         agent.attributes = wire::attributes(&offer.attributes);
-        agent.present = offer.unavailability.is_none();
+        agent.present = !offer.unavailability.as_ref().is_some_and(wire::is_soon);
         if !agent.present {
             self.void(ix, world);
             return Some(offer.id.value);
@@ -340,6 +340,7 @@ impl Room {
 mod tests {
     use super::super::testing::offer;
     use super::*;
+    use crate::engine::clock;
 
     const A: AgentIx = AgentIx(0);
 
@@ -449,5 +450,9 @@ mod tests {
         let planned = Offer { unavailability: Some(serde_json::json!({"start": {}})), ..offer("O2", "A", 4) };
         assert_eq!(offers.receive(planned, &mut world), Some("O2".into()));
         assert!(!world.agents[0].present && world.agents[0].held.is_zero());
+        let start = u64::try_from(clock::timestamp().as_nanosecond()).unwrap() + 7_200_000_000_000;
+        let planned = Some(serde_json::json!({"start": {"nanoseconds": start}}));
+        assert_eq!(offers.receive(Offer { unavailability: planned, ..offer("O3", "A", 4) }, &mut world), None);
+        assert!(world.agents[0].present, "it is hours until then");
     }
 }
