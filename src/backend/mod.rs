@@ -21,6 +21,8 @@ pub struct Orders {
     pub release: Vec<AgentIx>,
     /// Ask for all room that is free anywhere.
     pub recall: bool,
+    /// Agents whose room, believed to be free, is waited for: the `recall` is worth it there even for room that was given back.
+    pub awaited: Vec<AgentIx>,
     /// Nothing more is wanted: no offers until the next `recall`.
     pub quiet: bool,
     /// When the reading or spec change arrived that led to these orders, for the reaction time.

@@ -31,6 +31,7 @@ impl Dispatcher {
             kills: plan.stops.iter().map(|stop| kill(stop, world)).collect(),
             release: plan.release.clone(),
             recall: plan.recall,
+            awaited: plan.waits.iter().filter(|wait| wait.free).map(|wait| wait.agent).collect(),
             quiet: plan.quiet,
             caused_at,
         }

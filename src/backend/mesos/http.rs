@@ -127,14 +127,20 @@ impl Http {
         Err(HttpError::Loop { url })
     }
 
-    /// Reads a JSON document of the leader.
-    pub async fn get<T: serde::de::DeserializeOwned>(&self, leader: &Url, path: &str, query: &str) -> Result<T, HttpError> {
-        let mut url = leader.clone();
-        url.set_path(path);
-        url.set_query(Some(query));
-        let response = self.send(&url, self.client.get(url.clone())).await?;
-        let response = accepted(url.clone(), response).await?;
-        response.json().await.map_err(|source| HttpError::Failed { url, source })
+    /// Reads a JSON document of the leader, found from `master` through redirects.
+    pub async fn get<T: serde::de::DeserializeOwned>(&self, master: &Url, path: &str, query: &str) -> Result<T, HttpError> {
+        let mut url = master.clone();
+        for _ in 0..=MAX_HOPS {
+            url.set_path(path);
+            url.set_query(Some(query).filter(|query| !query.is_empty()));
+            let response = self.send(&url, self.client.get(url.clone())).await?;
+            if response.status() != StatusCode::TEMPORARY_REDIRECT {
+                let response = accepted(url.clone(), response).await?;
+                return response.json().await.map_err(|source| HttpError::Failed { url, source });
+            }
+            url = redirected(&url, &response)?;
+        }
+        Err(HttpError::Loop { url })
     }
 
     async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Response, HttpError> {

@@ -17,6 +17,8 @@ use crate::policy::world::{AgentIx, Millis, Task, TaskPhase, World};
 const KILL_RETRY_MS: u64 = 1000;
 const LAUNCH_TIMEOUT_MS: u64 = 10_000;
 const MAX_RETRY_MS: u64 = 30_000;
+/// A launch that has not come further by then never will; another may, and elsewhere.
+const LAUNCH_PATIENCE_MS: u64 = 120_000;
 /// Two answers "unknown" this far apart are believed.
 const UNKNOWN_MS: u64 = 10_000;
 const REMEMBERED_ENDINGS: usize = 20_000;
@@ -196,6 +198,11 @@ impl Ledger {
             // Back from an unreachable agent: what was asked of it then still holds.
             Some(_) if before == TaskPhase::Unreachable && phase == TaskPhase::Stopping => self.set_timer(id, Some(now)),
             Some(_) => {}
+            // On its way up it may get stuck: it is asked about until it runs.
+            None if phase == TaskPhase::Starting => {
+                let timer = side.timer.unwrap_or(now + LAUNCH_TIMEOUT_MS);
+                self.set_timer(id, Some(timer));
+            }
             None => self.set_timer(id, None),
         }
         if status.state == State::TaskUnreachable {
@@ -247,7 +254,7 @@ impl Ledger {
         self.ended.remember(id, !inferred);
         let Some(task) = remove(world, app, id) else { return };
         if task.phase != TaskPhase::Unreachable {
-            offers.believe(task.agent, task.resources, world);
+            offers.believe(task.agent, task.resources, Some(now), world);
         }
         out.applied.decide = true;
         out.applied.endings.push(Ending {
@@ -347,6 +354,7 @@ impl Ledger {
     /// Kills and questions that have to be repeated.
     pub fn due(&mut self, world: &mut World, now: Millis, out: &mut Out) {
         let mut questions = Vec::new();
+        let mut stuck = Vec::new();
         while let Some((at, id)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id.clone()));
             let Some((app, _)) = parse_task_id(&id) else { continue };
@@ -355,10 +363,14 @@ impl Ledger {
             side.tries = side.tries.saturating_add(1);
             let agent = task.agent.0 as usize;
             let (grace, tries) = (side.killed, side.tries);
+            let overdue = task.phase == TaskPhase::Starting && task.since + LAUNCH_PATIENCE_MS <= now;
+            let is_stuck = side.confirmed && overdue;
             let agent = world.agents[agent].id.clone();
             if let Some(grace) = grace {
                 out.calls.push(Call::kill(&id, Some(&agent), grace.ms));
                 self.set_timer(&id, Some(now + backoff(KILL_RETRY_MS, tries)));
+            } else if is_stuck {
+                stuck.push(Kill { app, id, grace_ms: None });
             } else {
                 questions.push(question(&id, agent));
                 self.set_timer(&id, Some(now + backoff(LAUNCH_TIMEOUT_MS, tries)));
@@ -366,6 +378,12 @@ impl Ledger {
         }
         if !questions.is_empty() {
             out.calls.push(Call::reconcile(questions));
+        }
+        for kill in stuck {
+            let seconds = LAUNCH_PATIENCE_MS / 1000;
+            out.warn("LaunchStuck", format!("task {} does not run {seconds} s after its launch; it is ended", kill.id));
+            out.calls.extend(self.kill(world, &kill, now));
+            out.applied.decide = true;
         }
     }
 

@@ -19,6 +19,10 @@ const RELEASE_SECONDS: f64 = 300.0;
 /// Time between two looks at the master's pages.
 const INVENTORY_EVERY_MS: u64 = 10_000;
 const INVENTORY_PATIENCE_MS: u64 = 5000;
+/// A REVIVE that has brought no offers for so long says that there is no free room.
+const SURVEY_MS: u64 = 50;
+/// Longest wait for the orders that follow an event, so that room is asked for once and behind their ACCEPTs.
+const ORDERS_MS: u64 = 5;
 
 /// All that is known about the framework beside the world.
 pub struct Machine {
@@ -30,6 +34,10 @@ pub struct Machine {
     standing: Standing,
     inventory: Inventory,
     found: Option<Found>,
+    /// While [`World::unsurveyed`] is set: when it ends though no offers came. Unset until a REVIVE has been sent.
+    surveyed_at: Option<Millis>,
+    /// Orders are about to come: room is not asked for before them, or this moment.
+    orders_by: Millis,
     /// Launches that could not be made: told with the next step.
     dropped: Vec<Ending>,
     /// Calls to be written, in order.
@@ -60,6 +68,8 @@ impl Machine {
             standing: Standing { message: format!("connecting to {masters}"), ..Standing::default() },
             inventory: Inventory::default(),
             found: None,
+            surveyed_at: None,
+            orders_by: 0,
             dropped: Vec::new(),
             outbox: Vec::new(),
         }
@@ -106,7 +116,7 @@ impl Machine {
             }
         }
         self.take_in(world, &mut out);
-        self.settle(out)
+        self.settle(out, now)
     }
 
     /// A link is up: everything held before is void, and what runs has to be found out before anything else is done.
@@ -124,8 +134,9 @@ impl Machine {
                 self.inventory = Inventory::Wanted;
             }
         }
+        self.unsurveyed(world);
         self.revive.sent(now);
-        self.send_revive(now, out);
+        self.send_revive(world, now, out);
         out.tell("Subscribed", if new { "subscribed as a new framework".to_owned() } else { "subscribed".to_owned() });
         out.applied.decide = true;
     }
@@ -148,10 +159,17 @@ impl Machine {
     fn event(&mut self, event: WireEvent, world: &mut World, now: Millis, out: &mut Out) {
         match event {
             WireEvent::Offers(offers) => {
-                self.revive.offered(now);
+                let agents = world.agents.len();
                 let useless: Vec<_> = offers.into_iter().filter_map(|offer| self.offers.receive(offer, world)).collect();
                 if !useless.is_empty() {
                     out.calls.push(Call::decline(useless, RELEASE_SECONDS));
+                }
+                self.revive.offered(self.offers.awaits_freed(), now);
+                if world.agents.len() > agents {
+                    self.revive.hopeful(now);
+                }
+                if self.surveyed_at.take().is_some() {
+                    world.unsurveyed = false;
                 }
                 out.applied.decide = true;
             }
@@ -207,10 +225,17 @@ impl Machine {
                 self.ledger.due(world, now, &mut out);
             }
             out.applied.decide |= self.offers.expire(world, now);
-            self.ask(world, now, &mut out);
+            if self.surveyed_at.is_some_and(|at| at <= now) {
+                (self.surveyed_at, world.unsurveyed) = (None, false);
+                out.applied.decide = true;
+            }
+            self.expect_orders(&out, now);
+            if self.orders_by <= now {
+                self.ask(world, now, &mut out);
+            }
         }
         self.take_in(world, &mut out);
-        (self.settle(out), self.next())
+        (self.settle(out, now), self.next())
     }
 
     fn next(&self) -> Option<Millis> {
@@ -219,11 +244,14 @@ impl Machine {
         }
         let patience = if let Inventory::Awaited(until) = self.inventory { Some(until) } else { None };
         let timer = self.ledger.next_timer().filter(|_| self.settled());
-        [patience, timer, self.reconcile.next(), self.offers.next_expiry(), self.revive.next()].into_iter().flatten().min()
+        let asking = self.revive.next().map(|at| at.max(self.orders_by));
+        let times = [patience, timer, self.reconcile.next(), self.offers.next_expiry(), asking, self.surveyed_at];
+        times.into_iter().flatten().min()
     }
 
     pub fn dispatch(&mut self, orders: &Orders, world: &mut World, now: Millis) {
         let mut out = Out::default();
+        self.orders_by = 0;
         for kill in &orders.kills {
             out.calls.extend(self.ledger.kill(world, kill, now));
         }
@@ -236,12 +264,23 @@ impl Machine {
         let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world, now)).collect();
         if !declined.is_empty() {
             out.calls.push(Call::decline(declined, RELEASE_SECONDS));
+            self.revive.declined(now);
         }
-        if orders.quiet && !self.revive.suppressed {
+        if !orders.launches.is_empty() {
+            self.revive.hopeful(now);
+        }
+        let quiet = orders.quiet && !orders.recall;
+        if quiet && !self.revive.suppressed {
             self.revive.suppressed = true;
+            self.unsurveyed(world);
             out.calls.push(Call::suppress(&self.role));
         }
-        self.revive.want(orders.recall, self.offers.unasked(now), now);
+        self.revive.want(orders.recall, self.offers.unasked(&orders.awaited, now), now);
+        if !quiet && !orders.recall && self.revive.suppressed {
+            // Agents may have joined of which no offer has come, and one of them may fit what no other does.
+            self.revive.sent(now);
+            self.send_revive(world, now, &mut out);
+        }
         self.ask(world, now, &mut out);
         self.outbox.append(&mut out.calls);
     }
@@ -274,7 +313,7 @@ impl Machine {
             return;
         }
         self.offers.ports_used(agent, next_port);
-        self.offers.believe(agent, stock.room(), world);
+        self.offers.believe(agent, stock.room(), None, world);
         let launch = (!task_infos.is_empty()).then(|| Operation::Launch { launch: LaunchTasks { task_infos } });
         let operations = launch.into_iter().collect();
         let offer_ids = offers.into_iter().map(Value::from).collect();
@@ -286,21 +325,36 @@ impl Machine {
     fn ask(&mut self, world: &mut World, now: Millis, out: &mut Out) {
         match self.revive.ask(now) {
             None => {}
-            Some(Ask::Revive) => self.send_revive(now, out),
+            Some(Ask::Revive) => self.send_revive(world, now, out),
             Some(Ask::StartOver) => {
                 let holding = self.offers.holding();
                 let held: Vec<_> = holding.into_iter().flat_map(|ix| self.offers.give_back(ix, world, now)).collect();
                 if !held.is_empty() {
                     out.calls.push(Call::decline(held, 0.0));
                 }
-                self.send_revive(now, out);
+                self.send_revive(world, now, out);
             }
         }
     }
 
-    fn send_revive(&mut self, now: Millis, out: &mut Out) {
+    fn send_revive(&mut self, world: &World, now: Millis, out: &mut Out) {
         self.offers.revived(now);
+        if world.unsurveyed && self.surveyed_at.is_none() {
+            self.surveyed_at = Some(now + SURVEY_MS);
+        }
         out.calls.push(Call::revive(&self.role));
+    }
+
+    /// From now on there may be room of which nothing is known.
+    fn unsurveyed(&mut self, world: &mut World) {
+        (self.surveyed_at, world.unsurveyed) = (None, true);
+    }
+
+    /// A REVIVE does not bring what an ACCEPT behind it leaves over. So when a decision follows, room is asked for with its orders.
+    fn expect_orders(&mut self, out: &Out, now: Millis) {
+        if self.standing.ready && (out.applied.decide || !out.applied.endings.is_empty()) {
+            self.orders_by = now + ORDERS_MS;
+        }
     }
 
     fn settled(&self) -> bool {
@@ -313,7 +367,8 @@ impl Machine {
         Out { applied: Applied { decide: !endings.is_empty(), endings, ..Applied::default() }, calls: Vec::new() }
     }
 
-    fn settle(&mut self, mut out: Out) -> Applied {
+    fn settle(&mut self, mut out: Out, now: Millis) -> Applied {
+        self.expect_orders(&out, now);
         self.outbox.append(&mut out.calls);
         if self.settled() && !self.standing.ready {
             self.standing.ready = true;

@@ -14,6 +14,11 @@ use crate::policy::world::{Agent, AgentIx, Millis, World};
 
 /// An answer to REVIVE takes about 2 ms; it may fall into a pause of the allocator, is then repeated after 50 ms, and the load may be high.
 const BELIEVED_AFTER_REVIVE_MS: u64 = 500;
+/// The room of a task that has ended is offered with the master's next batch (once a second) at the latest, if to us at all.
+const FREED_BELIEVED_MS: u64 = 2000;
+/// How long nothing more is freed for us when freed room went to somebody else: at first, and at the most.
+const FUTILE_MS: u64 = 5000;
+const MAX_FUTILE_MS: u64 = 60_000;
 /// After a change of the master agents come back one by one.
 const BELIEVED_AFTER_SUBSCRIBED_MS: u64 = 10_000;
 /// What was declined and is wanted by the same breath (as the room that is wanted has to be larger) is not asked for at once again.
@@ -27,6 +32,15 @@ pub struct Offers {
     rooms: Vec<Room>,
     believed_until: Millis,
     next_expiry: Option<Millis>,
+    futile: Futile,
+}
+
+/// How often freed room went to somebody else, lately.
+#[derive(Debug, Default)]
+struct Futile {
+    since: Millis,
+    /// The last wait; 0: freed room has come to us since.
+    wait_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -49,8 +63,18 @@ struct Belief {
     room: Resources,
     /// Dropped then; unset until a REVIVE has been sent after it arose.
     expires: Option<Millis>,
+    origin: Origin,
+}
+
+/// How room came to be free and not in our hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// An ACCEPT left it over, or the connection on which it was held is gone.
+    Left,
     /// It was of no use and given back then.
-    declined: Option<Millis>,
+    Declined(Millis),
+    /// A task has ended then.
+    Freed(Millis),
 }
 
 /// The room that was held on an agent, to be used in one ACCEPT.
@@ -82,7 +106,7 @@ impl Offers {
         let agent = &mut world.agents[ix.0 as usize];
         agent.hostname = offer.hostname;
         agent.attributes = wire::attributes(&offer.attributes);
-        agent.present = offer.unavailability.is_none();
+        agent.present = !offer.unavailability.as_ref().is_some_and(wire::is_soon);
         if !agent.present {
             self.void(ix, world);
             return Some(offer.id.value);
@@ -91,8 +115,11 @@ impl Offers {
             let room = carve::room(&offer.resources);
             agent.gpus |= room.gpu > 0;
             let place = self.room(ix);
-            place.consume(room);
+            let freed = place.consume(room);
             place.held.push(Held { id: offer.id.value, resources: offer.resources, room });
+            if freed {
+                self.futile.wait_ms = 0;
+            }
         }
         self.publish(ix, world);
         None
@@ -120,8 +147,9 @@ impl Offers {
         for place in 0..self.rooms.len() {
             let room = &mut self.rooms[place];
             let held: Resources = room.held.drain(..).map(|held| held.room).sum();
-            room.believe(held, None);
-            room.beliefs.iter_mut().for_each(|belief| belief.expires = None);
+            room.believe(held, Origin::Left);
+            // What does not come back after a change of the master need not have gone to somebody else.
+            room.beliefs.iter_mut().for_each(|belief| (belief.expires, belief.origin) = (None, Origin::Left));
             self.publish(AgentIx(u32::try_from(place).unwrap_or(u32::MAX)), world);
         }
         self.next_expiry = None;
@@ -152,37 +180,48 @@ impl Offers {
     pub fn give_back(&mut self, ix: AgentIx, world: &mut World, now: Millis) -> Vec<Arc<str>> {
         let taken = self.take(ix, world);
         if world.agents[ix.0 as usize].present {
-            self.room(ix).believe(taken.stock.room(), Some(now));
+            self.room(ix).believe(taken.stock.room(), Origin::Declined(now));
             self.publish(ix, world);
         }
         taken.offers
     }
 
     /// Where the search for free ports on this agent goes on.
-    pub fn ports_used(&mut self, ix: AgentIx, last: u64) {
-        self.room(ix).next_port = last + 1;
+    pub fn ports_used(&mut self, ix: AgentIx, next: u64) {
+        self.room(ix).next_port = next;
     }
 
-    /// This room on the agent has come free and is not in our hands.
-    pub fn believe(&mut self, ix: AgentIx, room: Resources, world: &mut World) {
+    /// This room on the agent has come free and is not in our hands; `freed`: when the task ended that used it, if one did.
+    pub fn believe(&mut self, ix: AgentIx, room: Resources, freed: Option<Millis>, world: &mut World) {
         if world.agents[ix.0 as usize].present {
-            self.room(ix).believe(room, None);
+            self.room(ix).believe(room, freed.map_or(Origin::Left, Origin::Freed));
             self.publish(ix, world);
         }
     }
 
-    /// Whether there is room, believed to be free, for which no REVIVE has been sent.
-    pub fn unasked(&self, now: Millis) -> bool {
-        let worth_asking = |belief: &Belief| {
-            belief.expires.is_none() && belief.declined.is_none_or(|declined| declined + DECLINED_FOR_MS <= now)
+    /// Whether there is room, believed to be free, for which no REVIVE has been sent. What was of no use counts only where it is awaited.
+    pub fn unasked(&self, awaited: &[AgentIx], now: Millis) -> bool {
+        let worth_asking = |place: usize, belief: &Belief| match belief.origin {
+            _ if belief.expires.is_some() => false,
+            Origin::Declined(at) => at + DECLINED_FOR_MS <= now && awaited.iter().any(|ix| ix.0 as usize == place),
+            Origin::Left | Origin::Freed(_) => true,
         };
-        self.rooms.iter().flat_map(|room| &room.beliefs).any(worth_asking)
+        let mut places = self.rooms.iter().enumerate();
+        places.any(|(place, room)| room.beliefs.iter().any(|belief| worth_asking(place, belief)))
+    }
+
+    /// Whether a task's room has been asked for after its end and has not come.
+    pub fn awaits_freed(&self) -> bool {
+        let awaited = |belief: &Belief| belief.expires.is_some() && belief.missing().is_some();
+        self.rooms.iter().flat_map(|room| &room.beliefs).any(awaited)
     }
 
     /// A REVIVE goes out.
     pub fn revived(&mut self, now: Millis) {
-        let expires = self.believed_until.max(now + BELIEVED_AFTER_REVIVE_MS);
         for belief in self.rooms.iter_mut().flat_map(|room| &mut room.beliefs).filter(|belief| belief.expires.is_none()) {
+            let freed = matches!(belief.origin, Origin::Freed(_));
+            let patience = if freed { FREED_BELIEVED_MS } else { BELIEVED_AFTER_REVIVE_MS };
+            let expires = self.believed_until.max(now + patience);
             belief.expires = Some(expires);
             self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
         }
@@ -196,9 +235,13 @@ impl Offers {
         let mut changed = false;
         for place in 0..self.rooms.len() {
             let beliefs = &mut self.rooms[place].beliefs;
-            let before = beliefs.len();
-            beliefs.retain(|belief| belief.expires.is_none_or(|at| at > now));
-            if beliefs.len() != before {
+            let expired: Vec<_> = beliefs.extract_if(.., |belief| belief.expires.is_some_and(|at| at <= now)).collect();
+            for belief in &expired {
+                if let Some(at) = belief.missing() {
+                    self.futile.strike(at, world, now);
+                }
+            }
+            if !expired.is_empty() {
                 changed = true;
                 self.publish(AgentIx(u32::try_from(place).unwrap_or(u32::MAX)), world);
             }
@@ -243,27 +286,52 @@ impl Offers {
     }
 }
 
+impl Belief {
+    /// When the task ended whose room this is, unless that has come but for a rest that no task can use.
+    fn missing(&self) -> Option<Millis> {
+        match self.origin {
+            Origin::Freed(at) if self.room.cpu > 0 && self.room.memory > 0 => Some(at),
+            _ => None,
+        }
+    }
+}
+
+impl Futile {
+    /// Room that came free at `freed` went to somebody else. All that had come free before the last strike belongs to it.
+    fn strike(&mut self, freed: Millis, world: &mut World, now: Millis) {
+        if self.wait_ms > 0 && freed <= self.since {
+            return;
+        }
+        let again = self.wait_ms > 0 && now < world.futile_until + MAX_FUTILE_MS;
+        self.wait_ms = if again { (self.wait_ms * 2).min(MAX_FUTILE_MS) } else { FUTILE_MS };
+        (self.since, world.futile_until) = (now, now + self.wait_ms);
+    }
+}
+
 impl Room {
-    fn believe(&mut self, room: Resources, declined: Option<Millis>) {
+    fn believe(&mut self, room: Resources, origin: Origin) {
         let room = room.max(Resources::ZERO);
         if room.is_zero() {
             return;
         }
-        match self.beliefs.last_mut().filter(|belief| belief.expires.is_none() && belief.declined == declined) {
+        match self.beliefs.last_mut().filter(|belief| belief.expires.is_none() && belief.origin == origin) {
             Some(belief) => belief.room += room,
-            None => self.beliefs.push(Belief { room, expires: None, declined }),
+            None => self.beliefs.push(Belief { room, expires: None, origin }),
         }
     }
 
     /// Room that has been offered is not believed any longer, oldest first. It may be less than what was believed: the offer may have
-    /// crossed the call that gave rise to the latest belief.
-    fn consume(&mut self, mut offered: Resources) {
+    /// crossed the call that gave rise to the latest belief. Tells whether some of it is what a task has freed.
+    fn consume(&mut self, mut offered: Resources) -> bool {
+        let mut freed = false;
         for belief in &mut self.beliefs {
             let part = belief.room.min(offered);
+            freed |= matches!(belief.origin, Origin::Freed(_)) && part.cpu.max(part.memory) > 0;
             (belief.room, offered) = (belief.room - part, offered - part);
         }
         // Crumbs without processor or memory are of no use to any task.
         self.beliefs.retain(|belief| belief.room.cpu > 0 || belief.room.memory > 0);
+        freed
     }
 }
 
@@ -272,6 +340,7 @@ impl Room {
 mod tests {
     use super::super::testing::offer;
     use super::*;
+    use crate::engine::clock;
 
     const A: AgentIx = AgentIx(0);
 
@@ -304,24 +373,61 @@ mod tests {
         let (mut offers, mut world) = with_offer();
         offers.give_back(A, &mut world, 0);
         assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(0), cores(4)));
-        assert!(!offers.unasked(99), "it has just been declined");
-        assert!(offers.unasked(100) && !offers.expire(&mut world, 1 << 40));
+        assert!(!offers.unasked(&[A], 99), "it has just been declined");
+        assert!(!offers.unasked(&[], 100), "nobody waits for it");
+        assert!(offers.unasked(&[A], 100) && !offers.expire(&mut world, 1 << 40));
         offers.revived(100);
-        assert!(!offers.unasked(100) && !offers.expire(&mut world, 599));
+        assert!(!offers.unasked(&[A], 100) && !offers.expire(&mut world, 599));
         offers.receive(offer("O2", "A", 3), &mut world);
         assert_eq!((world.agents[0].held, world.agents[0].expected), (cores(3), cores(1)));
-        offers.believe(A, cores(2), &mut world);
+        offers.believe(A, cores(2), None, &mut world);
         assert!(offers.expire(&mut world, 600));
         assert_eq!(world.agents[0].expected, cores(2), "what arose after the REVIVE is still believed");
     }
 
     #[test]
+    fn freed_room_that_goes_elsewhere_is_a_warning() {
+        let (mut offers, mut world) = with_offer();
+        offers.take(A, &mut world);
+        let mut expired = |offers: &mut Offers, freed: &[Millis], asked: Millis| {
+            freed.iter().for_each(|at| offers.believe(A, cores(1), Some(*at), &mut world));
+            offers.revived(asked);
+            assert!(!offers.expire(&mut world, asked + 1999), "the master's next batch is waited for");
+            assert!(offers.expire(&mut world, asked + 2000));
+            world.futile_until
+        };
+        assert_eq!(expired(&mut offers, &[5, 8], 10), 2010 + 5000, "all that was freed at once is one");
+        assert_eq!(expired(&mut offers, &[2000], 2000), 7010, "freed before that was known");
+        assert_eq!(expired(&mut offers, &[8000], 8000), 10_000 + 10_000);
+        let long: Vec<_> = (1..5).map(|n| expired(&mut offers, &[n * 30_000], n * 30_000) - n * 30_000 - 2000).collect();
+        assert_eq!(long, [20_000, 40_000, 60_000, 60_000]);
+        assert_eq!(expired(&mut offers, &[999_000], 999_000), 1_001_000 + 5000, "long ago");
+        assert_eq!(expired(&mut offers, &[1_010_000], 1_010_000), 1_012_000 + 10_000);
+        offers.believe(A, cores(1), Some(1_020_000), &mut world);
+        offers.revived(1_020_000);
+        assert!(offers.awaits_freed());
+        offers.receive(offer("O2", "A", 1), &mut world);
+        assert!(!offers.awaits_freed());
+        offers.believe(A, cores(1), Some(1_030_000), &mut world);
+        offers.revived(1_030_000);
+        offers.expire(&mut world, 1_032_000);
+        assert_eq!(world.futile_until, 1_032_000 + 5000, "some has come to us meanwhile");
+    }
+
+    #[test]
+    fn ports_go_on_where_they_ended() {
+        let (mut offers, mut world) = with_offer();
+        offers.ports_used(A, 31_001);
+        assert_eq!(offers.take(A, &mut world).next_port, 31_001);
+    }
+
+    #[test]
     fn a_lost_agent_has_no_room() {
         let (mut offers, mut world) = with_offer();
-        offers.believe(A, cores(1), &mut world);
+        offers.believe(A, cores(1), None, &mut world);
         world.agents[0].present = false;
         offers.void(A, &mut world);
-        offers.believe(A, cores(1), &mut world);
+        offers.believe(A, cores(1), None, &mut world);
         assert!(world.agents[0].held.is_zero() && world.agents[0].expected.is_zero());
         offers.receive(offer("O2", "A", 4), &mut world);
         assert!(world.agents[0].present);
@@ -344,5 +450,9 @@ mod tests {
         let planned = Offer { unavailability: Some(serde_json::json!({"start": {}})), ..offer("O2", "A", 4) };
         assert_eq!(offers.receive(planned, &mut world), Some("O2".into()));
         assert!(!world.agents[0].present && world.agents[0].held.is_zero());
+        let start = u64::try_from(clock::timestamp().as_nanosecond()).unwrap() + 7_200_000_000_000;
+        let planned = Some(serde_json::json!({"start": {"nanoseconds": start}}));
+        assert_eq!(offers.receive(Offer { unavailability: planned, ..offer("O3", "A", 4) }, &mut world), None);
+        assert!(world.agents[0].present, "it is hours until then");
     }
 }

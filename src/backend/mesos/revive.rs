@@ -3,10 +3,12 @@
 use crate::policy::world::Millis;
 
 const BURST: u64 = 50;
-const REFILL_MS: u64 = 50;
+const REFILL_MS: u64 = 10;
 /// An allocation run that was asked for while the allocator was paused is lost.
 const FIRST_RETRY_MS: u64 = 50;
+/// Between two REVIVEs that lead to nothing: doubles up to the maximum.
 const RETRY_MS: u64 = 1000;
+const MAX_RETRY_MS: u64 = 60_000;
 const WATCH_MS: u64 = 2000;
 const MAX_WATCH_MS: u64 = 300_000;
 
@@ -20,6 +22,10 @@ pub struct Revive {
     stands: bool,
     due: Option<Millis>,
     retried: bool,
+    /// What is due is the retry in case that the allocator was paused.
+    soon: bool,
+    retry_ms: u64,
+    /// When it starts over if no offers have come since the last REVIVE; the maximum when some have.
     watch_at: Millis,
     watch_ms: u64,
     pub suppressed: bool,
@@ -41,6 +47,8 @@ impl Default for Revive {
             stands: false,
             due: None,
             retried: false,
+            soon: false,
+            retry_ms: RETRY_MS,
             watch_at: 0,
             watch_ms: WATCH_MS,
             suppressed: false,
@@ -59,7 +67,7 @@ impl Revive {
             (self.watch_ms, self.watch_at) = (WATCH_MS, now + WATCH_MS);
         }
         if !self.stands || news || self.suppressed {
-            (self.due, self.retried) = (Some(now), false);
+            self.at_once(now);
         }
         self.stands = true;
     }
@@ -67,16 +75,38 @@ impl Revive {
     /// More room has come free while some is wanted.
     pub fn news(&mut self, now: Millis) {
         if self.stands {
-            (self.due, self.retried) = (Some(now), false);
+            self.at_once(now);
         }
     }
 
-    /// Offers have come: the retry is not needed.
-    pub fn offered(&mut self, now: Millis) {
-        (self.watch_ms, self.watch_at) = (WATCH_MS, now + WATCH_MS);
-        if self.stands && self.due.is_some_and(|due| due > now) {
-            self.due = Some(now + RETRY_MS);
+    fn at_once(&mut self, now: Millis) {
+        (self.due, self.retried, self.soon, self.retry_ms) = (Some(now), false, false, RETRY_MS);
+    }
+
+    /// Something has changed, so that the next REVIVE may bring more than the last.
+    pub fn hopeful(&mut self, now: Millis) {
+        self.retry_ms = RETRY_MS;
+        self.due = self.due.map(|due| due.min(now + RETRY_MS));
+    }
+
+    /// Offers have come: the retry soon after is not needed, unless room that was asked for is missing.
+    pub fn offered(&mut self, missing: bool, now: Millis) {
+        (self.watch_ms, self.watch_at) = (WATCH_MS, Millis::MAX);
+        if self.soon && !missing && self.due.is_some_and(|due| due > now) {
+            self.later(now);
         }
+    }
+
+    /// What is due by time alone would only bring back what has just been declined.
+    pub fn declined(&mut self, now: Millis) {
+        if self.stands && self.due.is_some_and(|due| due <= now) {
+            self.later(now);
+        }
+    }
+
+    fn later(&mut self, now: Millis) {
+        (self.due, self.soon) = (Some(now + self.retry_ms), false);
+        self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
     }
 
     /// What has to be sent now; it counts as sent.
@@ -102,9 +132,14 @@ impl Revive {
     /// A REVIVE goes out, for whatever reason.
     pub fn sent(&mut self, now: Millis) {
         self.suppressed = false;
-        if self.stands {
-            self.due = Some(now + if self.retried { RETRY_MS } else { FIRST_RETRY_MS });
-            self.retried = true;
+        if !self.stands {
+            return;
+        }
+        self.watch_at = self.watch_at.min(now + self.watch_ms);
+        if self.retried {
+            self.later(now);
+        } else {
+            (self.due, self.retried, self.soon) = (Some(now + FIRST_RETRY_MS), true, true);
         }
     }
 
@@ -136,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn one_retry_soon_then_each_second() {
+    fn one_retry_soon_then_ever_less_often() {
         let mut revive = Revive::default();
         assert_eq!(revive.next(), None);
         revive.want(true, true, 100);
@@ -155,9 +190,45 @@ mod tests {
         let mut revive = Revive::default();
         revive.want(true, true, 100);
         assert_eq!(revive.ask(100), Some(Ask::Revive));
-        revive.offered(103);
+        revive.offered(false, 103);
         assert_eq!(sends(&mut revive, 103, 1103), []);
         assert_eq!(revive.ask(1103), Some(Ask::Revive));
+        revive.want(true, true, 1200);
+        assert_eq!(revive.ask(1200), Some(Ask::Revive));
+        revive.offered(true, 1202);
+        assert_eq!(revive.due, Some(1250), "some of what was asked for has not come");
+    }
+
+    #[test]
+    fn what_leads_to_nothing_is_repeated_less_and_less() {
+        let mut revive = Revive::default();
+        revive.want(true, true, 0);
+        let mut sent = Vec::new();
+        for now in 0..200_000 {
+            if let Some(ask) = revive.ask(now) {
+                sent.push((now, ask));
+                revive.offered(false, now);
+                revive.declined(now);
+                revive.want(true, false, now);
+            }
+        }
+        let expected = [0, 1000, 3000, 7000, 15_000, 31_000, 63_000, 123_000, 183_000];
+        assert_eq!(sent.iter().map(|s| s.0).filter(|at| sent.contains(&(*at, Ask::Revive))).collect::<Vec<_>>(), expected);
+        revive.hopeful(200_000);
+        assert!(revive.due.unwrap() <= 201_000);
+    }
+
+    #[test]
+    fn what_has_just_been_declined_is_not_asked_for() {
+        let mut revive = Revive::default();
+        revive.want(true, true, 0);
+        assert_eq!(revive.ask(0), Some(Ask::Revive));
+        revive.declined(50);
+        revive.want(true, false, 50);
+        assert_eq!(revive.ask(50), None);
+        revive.declined(60);
+        revive.want(true, true, 60);
+        assert_eq!(revive.ask(60), Some(Ask::Revive), "something else asks");
     }
 
     #[test]
@@ -167,7 +238,7 @@ mod tests {
             revive.want(true, true, *now);
             revive.ask(*now).is_some()
         });
-        assert_eq!(sent.count(), 50 + 1900 / 50 - 1);
+        assert_eq!(sent.count(), 50 + 1900 / 10 - 1);
     }
 
     #[test]
@@ -176,9 +247,9 @@ mod tests {
         revive.want(true, true, 0);
         let over: Vec<_> = sends(&mut revive, 0, 15_000).into_iter().filter(|s| s.1 == Ask::StartOver).map(|s| s.0).collect();
         assert_eq!(over, [2000, 6000, 14_000]);
-        revive.offered(15_000);
+        revive.offered(false, 15_000);
         let over: Vec<_> =
-            sends(&mut revive, 15_000, 17_001).into_iter().filter(|s| s.1 == Ask::StartOver).map(|s| s.0).collect();
-        assert_eq!(over, [17_000], "offers that come make it patient again");
+            sends(&mut revive, 15_000, 32_001).into_iter().filter(|s| s.1 == Ask::StartOver).map(|s| s.0).collect();
+        assert_eq!(over, [32_000], "offers that come make it patient again");
     }
 }

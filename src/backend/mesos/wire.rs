@@ -4,9 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+
+use crate::engine::clock;
+
+/// Before maintenance begins, an agent is used until so long ahead of it.
+const MAINTENANCE_AHEAD: Duration = Duration::from_hours(1);
 
 /// `{"value": …}`, the form of every id and scalar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,6 +123,12 @@ pub struct Offer {
     pub attributes: Vec<Attribute>,
     /// Maintenance is planned.
     pub unavailability: Option<Json>,
+}
+
+/// Whether maintenance begins within [`MAINTENANCE_AHEAD`], or may have begun.
+pub fn is_soon(unavailability: &Json) -> bool {
+    let start = unavailability["start"]["nanoseconds"].as_u64().unwrap_or(0);
+    !clock::is_ahead(UNIX_EPOCH + Duration::from_nanos(start), MAINTENANCE_AHEAD)
 }
 
 /// A resource with its role, reservations and whatever else it carries: a task's share has to carry the same.

@@ -180,6 +180,28 @@ fn a_launch_without_a_word_is_asked_about() {
 }
 
 #[test]
+fn a_launch_that_is_stuck_is_asked_about_and_then_ended() {
+    let mut bed = Bed::new();
+    let id = bed.launch(1, 0);
+    bed.tell(&status(&id, "TASK_STARTING", "A"), 100);
+    let mut asked = Vec::new();
+    for now in 0..120_000 {
+        if !bed.due(now).is_empty() {
+            bed.tell(&answer(&id, "TASK_STAGING", Some("A")), now);
+            asked.push(now);
+        }
+    }
+    assert_eq!(asked, [10_000, 30_000, 60_000, 90_000]);
+    let mut out = Out::default();
+    bed.ledger.due(&mut bed.world, 120_000, &mut out);
+    assert!(matches!(out.calls[..], [Call::Kill { .. }]) && out.applied.notes[0].warning);
+    assert_eq!(bed.how(&status(&id, "TASK_KILLED", "A"), 120_100), Some(End::Killed));
+    let id = bed.launch(2, 0);
+    bed.tell(&status(&id, "TASK_RUNNING", "A"), 100);
+    assert_eq!(bed.ledger.next_timer(), None);
+}
+
+#[test]
 fn unknown_is_believed_the_second_time() {
     let mut bed = Bed::new();
     let id = bed.running(1);

@@ -26,7 +26,7 @@ impl Bed {
     fn subscribe(&mut self, new: bool, now: Millis) {
         let mut out = Out::default();
         self.machine.subscribed(new, &mut self.world, now, &mut out);
-        self.machine.settle(out);
+        self.machine.settle(out, now);
     }
 
     fn event(&mut self, event: WireEvent, now: Millis) -> Applied {
@@ -122,13 +122,10 @@ fn a_launch_without_room_is_told_to_be_dropped() {
 
 #[test]
 fn nothing_is_ordered_before_what_runs_is_known() {
-    let mut bed = Bed::new();
-    bed.dispatch(Orders { launches: vec![bed.launch(1)], ..Orders::default() }, 10);
-    bed.machine.apply(Input::Disconnected { why: "gone".into(), tries: 1 }, &mut bed.world, 20);
-    assert_eq!(bed.cores(), (0, 3));
+    let mut bed = Bed { machine: Machine::new(&pool()), world: World::default(), app: one_core("web") };
     bed.subscribe(false, 30);
-    // All that is known with agents, all that is not known, the end mark, and room.
-    assert_eq!(bed.sent(), [Kind::Reconcile, Kind::Reconcile, Kind::Reconcile, Kind::Revive]);
+    // All that is not known, the end mark, and room.
+    assert_eq!(bed.sent(), [Kind::Reconcile, Kind::Reconcile, Kind::Revive]);
     assert!(bed.machine.wants_inventory(30));
     bed.event(WireEvent::Offers(vec![offer("O2", "A", 3)]), 31);
     assert_eq!(bed.dispatch(Orders { launches: vec![bed.launch(2)], ..Orders::default() }, 32), []);
@@ -195,7 +192,76 @@ fn crumbs_that_are_of_no_use_do_not_go_to_and_fro() {
     bed.event(WireEvent::Offers(vec![offer("O2", "A", 4)]), 12);
     assert_eq!(bed.dispatch(orders(), 13), [Kind::Decline]);
     assert_eq!(bed.dispatch(orders(), 60), []);
-    assert_eq!(bed.dispatch(Orders { recall: true, ..Orders::default() }, 200), [Kind::Revive], "something else may want it");
+    assert_eq!(bed.dispatch(Orders { recall: true, ..Orders::default() }, 200), [], "it is still of no use");
+    let orders = Orders { recall: true, awaited: vec![A], ..Orders::default() };
+    assert_eq!(bed.dispatch(orders, 210), [Kind::Revive], "something else wants it");
+}
+
+/// What the machine sends when its engine gives these orders whenever something happens, and each REVIVE brings `offers`.
+#[test]
+fn crumbs_are_asked_for_ever_less_often() {
+    let mut bed = Bed::new();
+    let orders = || Orders { release: vec![A], recall: true, ..Orders::default() };
+    let mut revives = Vec::new();
+    for now in 10..60_000 {
+        let mut sent = bed.tick(now);
+        if now % 500 == 10 {
+            sent.extend(bed.dispatch(orders(), now));
+        }
+        if sent.contains(&Kind::Revive) {
+            revives.push(now);
+            bed.event(WireEvent::Offers(vec![offer(&format!("N{now}"), "A", 1)]), now);
+            assert_eq!(bed.dispatch(orders(), now), [Kind::Decline]);
+        }
+    }
+    assert!(revives.len() <= 7, "{revives:?}");
+    bed.event(WireEvent::Offers(vec![offer("B1", "B", 1)]), 60_000);
+    bed.dispatch(orders(), 60_000);
+    assert_eq!(bed.tick(61_000), [Kind::Revive], "a new agent gives new hope");
+}
+
+#[test]
+fn what_is_not_quiet_any_more_is_offered_room_again() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.dispatch(Orders { quiet: true, ..Orders::default() }, 10), [Kind::Suppress]);
+    assert!(bed.world.unsurveyed);
+    assert_eq!(bed.dispatch(Orders::default(), 20), [Kind::Revive]);
+    assert_eq!(bed.dispatch(Orders::default(), 30), []);
+    assert_eq!(bed.machine.tick(&mut bed.world, 69).1, Some(70));
+    assert!(bed.world.unsurveyed);
+    assert!(bed.machine.tick(&mut bed.world, 70).0.decide && !bed.world.unsurveyed, "there is nothing");
+}
+
+#[test]
+fn free_room_is_known_when_offers_have_come_after_a_revive() {
+    let mut bed = Bed::new();
+    assert!(!bed.world.unsurveyed);
+    bed.dispatch(Orders { quiet: true, ..Orders::default() }, 10);
+    bed.event(WireEvent::Offers(vec![offer("O2", "A", 1)]), 11);
+    assert!(bed.world.unsurveyed, "sent before it");
+    bed.dispatch(Orders { recall: true, ..Orders::default() }, 20);
+    bed.event(WireEvent::Offers(vec![offer("O3", "B", 1)]), 22);
+    assert!(!bed.world.unsurveyed);
+    bed.machine.apply(Input::Disconnected { why: "gone".into(), tries: 1 }, &mut bed.world, 30);
+    bed.subscribe(false, 40);
+    assert!(bed.world.unsurveyed);
+}
+
+#[test]
+fn freed_room_is_asked_for_once_and_behind_the_launches() {
+    let mut bed = Bed::new();
+    bed.dispatch(Orders { launches: (1..=2).map(|n| bed.launch(n)).collect(), recall: true, ..Orders::default() }, 10);
+    bed.event(WireEvent::Offers(vec![offer("O2", "A", 2)]), 12);
+    bed.update(status(&bed.id(1), "TASK_KILLED", "A"), 40);
+    assert_eq!(bed.tick(40), [], "orders are about to come");
+    let orders = Orders { launches: vec![bed.launch(3)], recall: true, ..Orders::default() };
+    assert_eq!(bed.dispatch(orders, 41), [Kind::Accept, Kind::Revive]);
+    bed.event(WireEvent::Offers(vec![offer("O3", "B", 1)]), 42);
+    bed.dispatch(Orders { recall: true, ..Orders::default() }, 42);
+    assert_eq!(bed.tick(91), [Kind::Revive], "the room on the other agent has not come");
+    bed.update(status(&bed.id(2), "TASK_KILLED", "A"), 200);
+    assert_eq!(bed.machine.tick(&mut bed.world, 200).1, Some(205));
+    assert_eq!(bed.tick(205), [Kind::Revive], "no orders came");
 }
 
 #[test]
