@@ -26,6 +26,10 @@ pub struct World {
     pub agents: Vec<Agent>,
     /// Tasks of apps that this process never saw a spec of are ended. Unset while some specs cannot be read, as the app may be among them.
     pub end_orphans: bool,
+    /// Free room may exist that is not known: nothing is taken from others before it is.
+    pub unsurveyed: bool,
+    /// Room that was freed went elsewhere: nothing more is freed before this moment.
+    pub futile_until: Millis,
 }
 
 /// An app with its metrics and tasks.
