@@ -236,6 +236,10 @@ impl Sim {
         if self.suppressed && !plan.quiet {
             self.survey();
         }
+        if plan.quiet && self.habits.survey_ms.is_some() {
+            // What comes free or joins from now on is not seen.
+            (self.world.unsurveyed, self.surveyed_at) = (true, None);
+        }
         self.suppressed = plan.quiet;
         if plan.recall {
             self.refused.clear();
