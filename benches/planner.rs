@@ -42,7 +42,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// A pool of agents with 16 cores, most of them used when every app has what it wants; a tenth of the apps live on spare room.
 fn nothing_runs() -> World {
-    let mut sim = Sim::new(Habits { start_ms: 0, stop_ms: 0, offer_ms: 0, jitter: None });
+    let mut sim = Sim::new(Habits { start_ms: 0, stop_ms: 0, offer_ms: 0, ..Habits::default() });
     for rack in 0..AGENTS {
         sim.add_agent(Resources::new(16_000, 65_536), &[("rack", ["a", "b", "c", "d"][rack % 4])]);
     }

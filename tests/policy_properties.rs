@@ -27,6 +27,7 @@ enum Event {
     Crash(usize),
     Delete(usize),
     Limits(u8),
+    NewAgent(u8),
     Pass(u16),
 }
 
@@ -36,6 +37,8 @@ struct Cluster {
     apps: Vec<App>,
     headroom: u8,
     seed: u64,
+    survey_ms: Option<u64>,
+    rival: Option<u32>,
     events: Vec<Event>,
 }
 
@@ -89,6 +92,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => (0..5_usize).prop_map(Event::Crash),
         1 => (0..5_usize).prop_map(Event::Delete),
         1 => (4..30_u8).prop_map(Event::Limits),
+        1 => (1..4_u8).prop_map(Event::NewAgent),
     ]
 }
 
@@ -98,18 +102,27 @@ prop_compose! {
         apps in prop::collection::vec(an_app(), 1..6),
         headroom in prop_oneof![2 => Just(0_u8), 1 => 1..4_u8],
         seed in any::<u64>(),
+        survey_ms in prop::option::of(1..500_u64),
+        rival in prop::option::of(1..4_u32),
         events in prop::collection::vec(an_event(), 0..40),
     ) -> Cluster {
         let mut apps = apps;
         for (i, app) in apps.iter_mut().enumerate() {
             app.key = key(&format!("app{i}"));
         }
-        Cluster { agents, apps, headroom, seed, events }
+        Cluster { agents, apps, headroom, seed, survey_ms, rival, events }
     }
 }
 
 fn build(cluster: &Cluster) -> Sim {
-    let mut sim = Sim::new(Habits { start_ms: 80, stop_ms: 120, offer_ms: 40, jitter: Some(cluster.seed) });
+    let mut sim = Sim::new(Habits {
+        start_ms: 80,
+        stop_ms: 120,
+        offer_ms: 40,
+        jitter: Some(cluster.seed),
+        survey_ms: cluster.survey_ms,
+        rival: cluster.rival,
+    });
     for (cpu, memory, x) in &cluster.agents {
         let room = Resources::new(i64::from(*cpu) * 1000, i64::from(*memory) * 128);
         sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
@@ -142,6 +155,7 @@ fn happen(sim: &mut Sim, event: &Event, apps: usize, agents: usize) {
         Event::Back(n) if !sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), true),
         Event::Lose(n) => sim.lose(agent(n)),
         Event::Limits(n) => sim.world.limits.cpu = i64::from(n) * 1000,
+        Event::NewAgent(cpu) => sim.hide_agent(Resources::new(i64::from(cpu) * 1000, 512), &[("rack", "y")]),
         Event::Pass(ms) => {
             let end = sim.now + u64::from(ms);
             while sim.next().is_some_and(|at| at < end) {
@@ -209,6 +223,7 @@ fn run(cluster: &Cluster) {
             assert!(used(ix).fits(*capacity), "agent {ix} is within its capacity");
         }
     }
+    sim.habits.rival = None;
     // Quiet: values stay fresh and the same, crash loops get the time to end.
     for app in &cluster.apps {
         if let Some(view) = sim.world.apps.get_mut(&app.key)
@@ -252,7 +267,7 @@ proptest! {
         first in 1..30_u8,
         later in prop::collection::vec((0..30_u8, any::<bool>(), 1..40_000_u64), 1..20),
     ) {
-        let mut sim = Sim::new(Habits { start_ms: 1, stop_ms: 1, offer_ms: 1, jitter: None });
+        let mut sim = Sim::new(Habits { start_ms: 1, stop_ms: 1, offer_ms: 1, ..Habits::default() });
         sim.add_agent(Resources::new(100_000, 100_000), &[]);
         let mut spec = app("a");
         spec.demand = vec![metric("one", TargetValue::Average(1.0), 20_000), metric("two", TargetValue::Average(1.0), 20_000)];

@@ -26,6 +26,8 @@ pub(super) struct Allocation<'a> {
     /// Made when the first room has to be taken.
     pub victims: Option<Victims>,
     queue: BinaryHeap<Reverse<Turn>>,
+    /// When more can be done although nothing happens.
+    pub wake_at: Option<Millis>,
     /// Starts, waits and stops, in the order in which they were settled.
     pub plan: Plan,
 }
@@ -37,10 +39,10 @@ pub(super) fn allocate<'a>(
     frozen: impl Fn(&Claim) -> bool,
     now: Millis,
 ) -> Allocation<'a> {
-    let rooms = Rooms::of(world);
+    let rooms = Rooms::of(world, now);
     let seats = claims.iter().map(|claim| Seat::new(claim, frozen(claim), &rooms)).collect();
     let (queue, plan) = (BinaryHeap::new(), Plan::default());
-    let mut all = Allocation { world, now, seats, rooms, victims: None, queue, plan };
+    let mut all = Allocation { world, now, seats, rooms, victims: None, queue, wake_at: None, plan };
     all.end_orphans();
     all.end_surplus();
     all.keep_turns();
@@ -55,6 +57,9 @@ impl<'a> Allocation<'a> {
     /// The plan, still without verdicts, and what each app got.
     pub fn finish(mut self) -> (Plan, Vec<Seat<'a>>) {
         offers::settle(&mut self.plan, &self.rooms, &self.seats, self.world.headroom);
+        // What waits for tasks that do not end has to look elsewhere then.
+        let overdue = self.rooms.overdue_at.filter(|_| self.plan.waits.iter().any(|wait| !wait.free));
+        self.plan.wake_at = self.wake_at.into_iter().chain(overdue).min();
         (self.plan, self.seats)
     }
 
@@ -117,12 +122,27 @@ impl<'a> Allocation<'a> {
     /// If wants have used the headroom, spare replicas end.
     fn restore_headroom(&mut self) {
         let (headroom, spare) = (self.world.headroom, self.rooms.spare);
-        if !headroom.fits(spare) {
-            // Everything wanted ranks before this.
-            let agents = &self.world.agents;
-            let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present);
-            self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, present, &StopReason::Headroom);
+        if headroom.fits(spare) || self.world.unsurveyed {
+            return;
         }
+        if self.is_futile() {
+            self.try_again_later();
+            return;
+        }
+        // Everything wanted ranks before this.
+        let (agents, stuck) = (&self.world.agents, self.rooms.stuck.clone());
+        let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present) && !stuck.contains(&agent);
+        self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, present, &StopReason::Headroom);
+    }
+
+    /// Whether room that is freed goes elsewhere, as it did of late.
+    pub fn is_futile(&self) -> bool {
+        self.now < self.world.futile_until
+    }
+
+    /// Nothing is freed now, but it may be then.
+    pub fn try_again_later(&mut self) {
+        self.wake_at = Some(self.world.futile_until);
     }
 
     /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be.

@@ -18,6 +18,10 @@ const REFUSED_COUNTS: u32 = 3;
 const AGENT_FAILURES: usize = 5;
 const AGENT_SPAN_MS: u64 = 60_000;
 const BARRED_MS: u64 = 300_000;
+/// More tasks than this that came to nothing on one agent within [`VAIN_SPAN_MS`], through no fault of theirs, bar it for a while.
+const VAIN_STARTS: usize = 5;
+const VAIN_SPAN_MS: u64 = 10_000;
+const VAIN_BARRED_MS: u64 = 60_000;
 
 /// The crashes of one app.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +29,10 @@ pub(super) struct Crashes {
     by_version: BTreeMap<Version, Crash>,
     by_agent: BTreeMap<AgentIx, VecDeque<Millis>>,
     barred: BTreeMap<AgentIx, Millis>,
+    /// Tasks dropped or lost, which are nobody's crash, by agent.
+    vain: BTreeMap<AgentIx, VecDeque<Millis>>,
+    /// When the oldest of the tasks that were on their way up at the last review was started.
+    oldest_start: Millis,
 }
 
 /// The failed tries of one template.
@@ -33,6 +41,8 @@ pub(super) struct Crash {
     /// Tries that failed in a row; tasks that were started together are one try.
     pub failures: u32,
     pub last_at: Millis,
+    /// When a failed try was last counted. What began before belongs to that try.
+    counted_at: Millis,
     pub message: Arc<str>,
 }
 
@@ -54,16 +64,18 @@ impl Crashes {
         let weight = match ending.how {
             End::Failed | End::Finished => 1,
             End::Refused => REFUSED_COUNTS,
-            End::Killed | End::Dropped | End::Lost => return,
+            End::Dropped | End::Lost => return self.note_vain(ending.agent, now),
+            End::Killed => return,
         };
         let Some(version) = ending.version else { return };
-        let new = Crash { failures: 0, last_at: 0, message: Arc::clone(&ending.message) };
+        let new = Crash { failures: 0, last_at: 0, counted_at: 0, message: Arc::clone(&ending.message) };
         let crash = self.by_version.entry(version).or_insert(new);
-        let began = now.saturating_sub(ending.ran_ms);
+        // Of a task that failed on its way up it is not known when it was started, only that it was among these.
+        let began = if ending.ran_ms == 0 { self.oldest_start.min(now) } else { now.saturating_sub(ending.ran_ms) };
         if ending.ran_ms >= GOOD_AFTER_MS {
-            crash.failures = weight;
-        } else if crash.failures == 0 || (began >= crash.last_at && now > crash.last_at) {
-            crash.failures = crash.failures.saturating_add(weight);
+            (crash.failures, crash.counted_at) = (weight, now);
+        } else if crash.failures == 0 || (began >= crash.counted_at && now > crash.counted_at) {
+            (crash.failures, crash.counted_at) = (crash.failures.saturating_add(weight), now);
         }
         crash.last_at = now;
         crash.message = Arc::clone(&ending.message);
@@ -72,11 +84,26 @@ impl Crashes {
         times.drain(..times.len().saturating_sub(AGENT_FAILURES + 1));
     }
 
+    /// Where tasks get lost again and again no more are sent for now.
+    fn note_vain(&mut self, agent: AgentIx, now: Millis) {
+        let times = self.vain.entry(agent).or_default();
+        times.retain(|at| at + VAIN_SPAN_MS > now);
+        times.push_back(now);
+        if times.len() > VAIN_STARTS {
+            let until = self.barred.entry(agent).or_default();
+            *until = (*until).max(now + VAIN_BARRED_MS);
+            self.vain.remove(&agent);
+        }
+    }
+
     /// Brings the account up to date with what runs. Returns the current template's crash, if it is in a loop or was.
     pub fn review(&mut self, version: Version, tasks: &[Task], now: Millis) -> Option<Crash> {
+        self.vain.retain(|_, times| times.back().is_some_and(|at| at + VAIN_SPAN_MS > now));
         if self.by_version.is_empty() && self.by_agent.is_empty() && self.barred.is_empty() {
             return None;
         }
+        let on_their_way = tasks.iter().filter(|task| task.version == Some(version) && task.phase == TaskPhase::Starting);
+        self.oldest_start = on_their_way.map(|task| task.born).min().unwrap_or(now);
         self.by_version.retain(|v, crash| {
             let good = |task: &Task| {
                 let since = task.since.max(crash.last_at);
@@ -162,6 +189,51 @@ mod tests {
         let mut crashes = Crashes::default();
         (0..10).for_each(|n| crashes.count(&ending(End::Failed, n, 50), 1000 + u64::from(n)));
         assert_eq!(crashes.review(V, &[], 1010).map(|c| c.failures), Some(1));
+    }
+
+    #[test]
+    fn tasks_started_together_that_never_ran_are_one_try() {
+        let mut crashes = Crashes::default();
+        let starting = |born| Task { phase: TaskPhase::Starting, ready: false, ..task(0, born) };
+        crashes.review(V, &[starting(900), starting(900)], 900);
+        for at in 1000..1010 {
+            crashes.count(&ending(End::Failed, 0, 0), at);
+            // What replaces the first to fail is on its way before the last has failed.
+            crashes.review(V, &[starting(900), starting(1001)], at);
+        }
+        assert_eq!(crashes.review(V, &[starting(1001)], 1010).map(|c| c.failures), Some(1));
+        crashes.count(&ending(End::Failed, 0, 0), 1100);
+        assert_eq!(crashes.review(V, &[], 1100).map(|c| c.failures), Some(2), "the second try");
+    }
+
+    #[test]
+    fn staggered_replicas_back_off_too() {
+        let mut crashes = Crashes::default();
+        let mut ends: Vec<Millis> = (0..10).map(|n| 10_000 + n * 500).collect();
+        let mut longest = 0;
+        for _ in 0..60 {
+            ends.sort_unstable();
+            let now = ends.remove(0);
+            crashes.count(&ending(End::Failed, 0, 5000), now);
+            let retry = crashes.review(V, &[], now).map_or(0, |crash| crash.retry_at());
+            longest = longest.max(retry - now);
+            ends.push(retry + 5000);
+        }
+        assert!(longest >= 2250, "{longest}");
+    }
+
+    #[test]
+    fn an_agent_that_loses_tasks_again_and_again_is_barred_for_a_minute() {
+        let mut crashes = Crashes::default();
+        (0..5).for_each(|n| crashes.count(&ending(End::Dropped, 3, 0), 1000 + n));
+        crashes.count(&ending(End::Lost, 3, 0), 11_000);
+        assert_eq!(crashes.barred().count(), 0, "these are spread over more than ten seconds");
+        (0..5).for_each(|n| crashes.count(&ending(End::Lost, 3, 0), 12_000 + n));
+        assert_eq!(crashes.barred().collect::<Vec<_>>(), [AgentIx(3)]);
+        assert_eq!(crashes.review(V, &[], 12_005), None, "no crash");
+        assert_eq!(crashes.wake_at(&[], 12_005), Some(72_004));
+        crashes.review(V, &[], 72_004);
+        assert_eq!(crashes.barred().count(), 0);
     }
 
     #[test]

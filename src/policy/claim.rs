@@ -85,7 +85,8 @@ impl<'a> Claim<'a> {
         if memory.since.is_none() || memory.generation != app.generation {
             (memory.since, memory.generation) = (Some(now), app.generation);
         }
-        let current = memory.want.unwrap_or_else(|| tally.live()).clamp(app.min, app.max);
+        memory.informed |= view.readings.iter().any(|reading| reading.value.is_some());
+        let current = current(app, &tally, memory).clamp(app.min, app.max);
         let standing = Standing { current, ready: tally.ready, since: memory.since.unwrap_or(now) };
         let mut asked = want::asked(app, &view.readings, standing, now);
         let damped = memory.damper.settle(app, current, asked.replicas, now);
@@ -120,6 +121,20 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// What was wanted last; at first sight, what is there. As long as no metric has spoken, nothing tells whether tasks that turn up later
+/// (their agent was out of reach at the start) are too many, and they raise it.
+fn current(app: &App, tally: &Tally, memory: &mut AppMemory) -> i64 {
+    let there = tally.live() + tally.awaited;
+    let Some(want) = memory.want else { return there };
+    if memory.informed || app.demand.is_empty() || app.remainder.is_some() {
+        return want;
+    }
+    // Neither the successors of a rollover nor those of tasks that were given up for lost are wanted besides them.
+    memory.given_up = memory.given_up.max(tally.unreachable - tally.awaited);
+    let surge = if tally.old > 0 { app.max_surge } else { 0 };
+    want.max(there - surge - memory.given_up)
+}
+
 /// On its way up, or up: it counts for its app.
 pub(super) fn is_live(task: &Task) -> bool {
     matches!(task.phase, TaskPhase::Starting | TaskPhase::Running)
@@ -127,4 +142,43 @@ pub(super) fn is_live(task: &Task) -> bool {
 
 pub(super) fn is_ready(task: &Task) -> bool {
     task.phase == TaskPhase::Running && task.ready
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::testing::{app, demand, reading, running};
+    use super::super::world::Reading;
+    use super::*;
+
+    /// What is wanted of an app without a value, after each of these views: tasks that live, and tasks out of reach since 1.
+    fn wants(views: &[(u32, u32, Millis)], value: Option<f64>) -> Vec<i64> {
+        let spec = app(
+            "a",
+            json!({"maxReplicas": 9, "demand": [demand(&json!({"averageValue": 1}))], "replaceUnreachableAfterMilliseconds": 60_000}),
+        );
+        let (key, mut memory) = (spec.key.clone(), AppMemory::default());
+        let mut want = |(live, lost, now): &(u32, u32, Millis)| {
+            let mut tasks: Vec<Task> = (0..live + lost).map(|n| running(&spec, n, 1)).collect();
+            tasks.iter_mut().take(*lost as usize).for_each(|task| task.phase = TaskPhase::Unreachable);
+            let readings = vec![value.map_or_else(Reading::default, |value| reading(value, *now))];
+            let view = AppView { spec: Some(Arc::new(spec.clone())), readings, tasks, ..AppView::default() };
+            Claim::of(&key, &spec, &view, &mut memory, *now).want
+        };
+        views.iter().map(&mut want).collect()
+    }
+
+    #[test]
+    fn tasks_that_turn_up_before_any_value_are_kept() {
+        assert_eq!(wants(&[(3, 2, 10), (5, 0, 20), (7, 0, 30), (12, 0, 40), (4, 0, 50)], None), [5, 5, 7, 9, 9]);
+        assert_eq!(wants(&[(3, 0, 10), (5, 0, 20)], Some(3.0)), [3, 3], "a value tells how many are wanted");
+    }
+
+    #[test]
+    fn tasks_given_up_for_lost_do_not_raise_what_is_wanted_when_they_come_back() {
+        assert_eq!(wants(&[(3, 2, 10), (3, 2, 70_000), (5, 2, 70_010), (7, 0, 70_020)], None), [5, 5, 5, 5]);
+    }
 }

@@ -20,7 +20,7 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
     memory.note(&plan);
     plan.verdicts = verdicts(world, &seats, &memory, now);
     observe(&mut plan.verdicts, world, &claims, now);
-    plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).min();
+    plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).chain(plan.wake_at).min();
     (plan, memory)
 }
 
@@ -36,7 +36,7 @@ fn is_hands_off(claim: &Claim) -> bool {
 }
 
 fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
-    let pool = Overview::of(seats, world.limits, now);
+    let pool = Overview::of(seats, world, now);
     let winners = |key: &Key| memory.giving_way(key).iter().map(|(_, winner)| winner);
     let mut verdicts: BTreeMap<Key, Verdict> =
         (seats.iter()).map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key)))).collect();
@@ -51,7 +51,7 @@ fn observe(verdicts: &mut BTreeMap<Key, Verdict>, world: &World, claims: &[Claim
         return;
     }
     let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended, now);
-    let pool = Overview::of(&seats, world.limits, now);
+    let pool = Overview::of(&seats, world, now);
     for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
         verdicts.insert(seat.claim.key.clone(), verdict::verdict(seat, &pool, std::iter::empty()));
     }

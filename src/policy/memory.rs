@@ -25,6 +25,10 @@ pub(super) struct AppMemory {
     pub since: Option<Millis>,
     /// What was wanted last.
     pub want: Option<i64>,
+    /// A metric of it has had a value in this process.
+    pub informed: bool,
+    /// Of its unreachable tasks, the most that were no longer waited for: if they come back, there are so many too many.
+    pub given_up: i64,
     pub damper: Damper,
     pub crashes: Crashes,
     /// Agents on which its replicas waited for room in the last plan, one for each: they keep their turn there.

@@ -27,7 +27,7 @@ pub(super) fn settle(plan: &mut Plan, rooms: &Rooms, seats: &[Seat], headroom: R
     }
     plan.release.sort_unstable();
     let covered = headroom.fits(kept);
-    let wants_room = |seat: &Seat| seat.is_below_want() && seat.short == Some(Short::Room);
+    let wants_room = |seat: &Seat| seat.is_below_want() && matches!(seat.short, Some(Short::Room | Short::Futile));
     let no_agents = rooms.is_empty() && seats.iter().any(Seat::is_below_want);
     plan.recall = !covered || no_agents || plan.waits.iter().any(|wait| wait.free) || seats.iter().any(wants_room);
     let hungry = |seat: &Seat| seat.short.as_ref().is_some_and(|short| *short != Short::Limits);

@@ -3,9 +3,14 @@
 use super::claim::{Claim, is_live};
 use super::plan::Reason;
 use super::resources::Resources;
-use super::world::{Agent, AgentIx, Millis, Task, TaskPhase, World};
+use super::world::{Agent, AgentIx, AppView, Millis, Task, TaskPhase, World};
 use crate::api::template::{Operator, Requirement};
 use crate::api::validated::Spread;
+
+/// A task that has not ended so long after its grace period will not soon: its agent is out of reach.
+const LATE_MS: u64 = 10_000;
+/// The grace period of tasks whose spec is gone.
+const UNKNOWN_GRACE_MS: u64 = 30_000;
 
 /// Importance of a replica: its app's priority (1 is the most important), or [`Rank::REMAINDER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,26 +101,38 @@ pub(super) struct Rooms<'a> {
     order: Vec<AgentIx>,
     /// Agents on which room came free during this decision.
     grown: Vec<AgentIx>,
+    /// Agents on which a task should have ended by now and has not: none is ended there to make room.
+    pub stuck: Vec<AgentIx>,
+    /// When the next task should have ended.
+    pub overdue_at: Option<Millis>,
 }
 
 impl<'a> Rooms<'a> {
-    pub fn of(world: &'a World) -> Self {
+    pub fn of(world: &'a World, now: Millis) -> Self {
         let mut rooms: Vec<Room> = world.agents.iter().map(Room::of).collect();
         let mut sizes: Vec<Resources> = rooms.iter().map(|room| room.free).collect();
         let mut limits = Room { now: world.limits, free: world.limits, soon: world.limits, kept: Vec::new() };
-        for task in world.apps.values().flat_map(|app| &app.tasks).filter(|task| task.phase != TaskPhase::Unreachable) {
+        let (mut stuck, mut overdue_at): (Vec<AgentIx>, Option<Millis>) = (Vec::new(), None);
+        let tasks = world.apps.values().flat_map(|view| view.tasks.iter().map(move |task| (view, task)));
+        for (view, task) in tasks.filter(|(_, task)| task.phase != TaskPhase::Unreachable) {
             let ix = task.agent.0 as usize;
             limits.now -= task.resources;
             limits.free -= task.resources;
-            if task.phase != TaskPhase::Stopping {
+            let ends_by = (task.phase == TaskPhase::Stopping).then(|| ends_by(view, task));
+            let is_coming = ends_by.is_some_and(|at| at > now);
+            if is_coming {
+                overdue_at = overdue_at.into_iter().chain(ends_by).min();
+            } else {
                 limits.soon -= task.resources;
             }
             if !world.agents.get(ix).is_some_and(|agent| agent.present) {
                 continue;
             }
             sizes[ix] += task.resources;
-            if task.phase == TaskPhase::Stopping {
+            if is_coming {
                 rooms[ix].soon += task.resources;
+            } else if ends_by.is_some() {
+                stuck.push(task.agent);
             }
         }
         let total = sizes.iter().copied().sum::<Resources>().min(world.limits);
@@ -124,7 +141,10 @@ impl<'a> Rooms<'a> {
         let present = world.agents.iter().zip(0..).filter(|(agent, _)| agent.present).map(|(_, ix)| AgentIx(ix));
         let mut order: Vec<AgentIx> = present.collect();
         order.sort_by_cached_key(|ix| (share(rooms[ix.0 as usize].soon, total), *ix));
-        Self { agents: &world.agents, by_agent: rooms, limits, spare, total, largest, sizes, order, grown: Vec::new() }
+        stuck.sort_unstable();
+        stuck.dedup();
+        let (agents, by_agent, grown) = (&*world.agents, rooms, Vec::new());
+        Self { agents, by_agent, limits, spare, total, largest, sizes, order, grown, stuck, overdue_at }
     }
 
     pub fn at(&self, agent: AgentIx) -> &Room {
@@ -288,6 +308,13 @@ impl<'a> Seeker<'a> {
     }
 }
 
+/// When a task that was told to end should have ended: its app's grace period, and some time for the messages.
+fn ends_by(view: &AppView, task: &Task) -> Millis {
+    let grace = view.spec.as_ref().map(|app| app.template.grace_period_milliseconds);
+    let grace_ms = grace.map_or(UNKNOWN_GRACE_MS, |ms| u64::try_from(ms).unwrap_or(0));
+    task.since.saturating_add(grace_ms).saturating_add(LATE_MS)
+}
+
 /// Why no agent could ever take a replica of the app, if that is so.
 pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
     let size = claim.app.size;
@@ -351,7 +378,6 @@ mod tests {
 
     use super::super::memory::AppMemory;
     use super::super::testing::{agent, app, running};
-    use super::super::world::AppView;
     use super::*;
     use crate::api::validated::App;
 
@@ -390,7 +416,7 @@ mod tests {
         let world = World { limits: Resources::UNLIMITED, agents, ..World::default() };
         let spec = view.spec.as_deref().expect("it has one");
         let claim = Claim::of(&key, spec, &view, &mut AppMemory::default(), 0);
-        let mut rooms = Rooms::of(&world);
+        let mut rooms = Rooms::of(&world, 0);
         let mut seeker = Seeker::new(&claim, &rooms, |_| true);
         let next = || {
             let found = seeker.find(&rooms, Level::Now, Rank::of(1))?;
@@ -419,7 +445,7 @@ mod tests {
     #[test]
     fn what_is_kept_yields_only_to_the_more_important() {
         let world = World { limits: Resources::UNLIMITED, agents: vec![agent(2, &[])], ..World::default() };
-        let mut rooms = Rooms::of(&world);
+        let mut rooms = Rooms::of(&world, 0);
         let (one, here) = (Resources::new(1000, 1), AgentIx(0));
         rooms.keep(here, Rank(5), one);
         rooms.take(here, one, Level::Now);

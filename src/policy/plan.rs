@@ -131,7 +131,7 @@ pub enum Reason {
     NoData {
         name: Arc<str>,
         state: DemandState,
-        why: String,
+        why: Unknown,
         holding: i64,
     },
     Fallback {
@@ -148,6 +148,10 @@ pub enum Reason {
         priorities: (i32, i32),
         held_above: i64,
         all: i64,
+    },
+    /// Room that was freed went to others than the app that it was meant for.
+    FreedInVain {
+        retry_in_ms: u64,
     },
     /// More important replicas hold the room, and a minimum takes nothing from them once they run.
     MinimumWaits {
@@ -192,6 +196,19 @@ pub enum Reason {
     },
     ObserveOnly,
     Deleted,
+}
+
+/// Why a metric's value is not known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unknown {
+    /// The last attempt to read it failed.
+    Failed(Arc<str>),
+    /// It is no amount.
+    Nonsense(f64),
+    SilentFor {
+        seconds: u64,
+    },
+    NoValueYet,
 }
 
 impl fmt::Display for Stop {

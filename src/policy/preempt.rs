@@ -279,12 +279,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::plan::{Plan, StopReason};
+    use super::super::resources::Resources;
     use super::super::testing::{agent, app, running};
-    use super::super::world::{AppView, World};
+    use super::super::world::{AgentIx, AppView, Task, TaskPhase, World};
     use super::super::{Memory, decide};
+    use crate::api::validated::{Key, Version};
 
     /// Apps by name, spec and the agents on which their replicas run, oldest first; each agent has four cores.
     fn plan(agents: i64, apps: &[(&str, Value, &[u32])]) -> Plan {
+        decide(&world(agents, apps), Memory::default(), 100).0
+    }
+
+    fn world(agents: i64, apps: &[(&str, Value, &[u32])]) -> World {
         let agents = (0..agents).map(|_| agent(4, &[])).collect();
         let mut world = World { limits: super::Resources::UNLIMITED, agents, ..World::default() };
         for (name, spec, on) in apps {
@@ -295,7 +301,15 @@ mod tests {
             }
             world.apps.insert(app.key.clone(), AppView { spec: Some(Arc::new(app)), tasks, ..AppView::default() });
         }
-        decide(&world, Memory::default(), 100).0
+        world
+    }
+
+    fn tasks<'w>(world: &'w mut World, app: &str) -> &'w mut Vec<Task> {
+        &mut world.apps.get_mut(&Key::new("default", app)).expect("it is there").tasks
+    }
+
+    fn reason(plan: &Plan, app: &str) -> String {
+        plan.verdicts[&Key::new("default", app)].reason()
     }
 
     fn victims(plan: &Plan) -> Vec<&str> {
@@ -330,6 +344,83 @@ mod tests {
     fn nobody_ends_when_it_would_not_help() {
         let apps = [("same", spec(1, 1, "1"), &[0][..]), ("low", spec(9, 3, "1"), &[0; 3]), ("top", spec(1, 1, "4"), &[])];
         assert_eq!(plan(1, &apps).stops, []);
+    }
+
+    #[test]
+    fn nothing_is_taken_while_free_room_may_not_be_known() {
+        let spare = json!({"priority": 1, "demand": [{"name": "rest", "remainder": {}}]});
+        let apps = [("low", spec(9, 2, "1"), &[0; 2][..]), ("spare", spare, &[0; 2]), ("top", spec(1, 1, "1"), &[])];
+        let world = World { unsurveyed: true, headroom: Resources::new(1000, 0), ..world(1, &apps) };
+        let (plan, memory) = decide(&world, Memory::default(), 100);
+        assert_eq!((&plan.stops[..], plan.recall), (&[][..], true));
+        let (plan, _) = decide(&World { unsurveyed: false, ..world }, memory, 200);
+        assert_eq!(plan.stops.len(), 2, "one for the winner, one for the headroom");
+    }
+
+    #[test]
+    fn after_freed_room_went_to_others_nothing_is_freed_for_a_while() {
+        let spare = json!({"priority": 1, "demand": [{"name": "rest", "remainder": {}}]});
+        let apps = [("low", spec(9, 2, "1"), &[0; 2][..]), ("spare", spare, &[0; 2]), ("top", spec(1, 1, "1"), &[])];
+        let world = World { futile_until: 5100, headroom: Resources::new(1000, 0), ..world(1, &apps) };
+        let (plan, memory) = decide(&world, Memory::default(), 100);
+        assert_eq!((&plan.stops[..], plan.recall, plan.wake_at), (&[][..], true, Some(5100)));
+        let reason = reason(&plan, "top");
+        assert!(reason.starts_with("freed room went to others; next try in 5 s"), "{reason}");
+        assert_eq!(decide(&world, memory, 5100).0.stops.len(), 2);
+        let (plan, _) = decide(&World { futile_until: 5100, ..self::world(2, &apps[..2]) }, Memory::default(), 100);
+        assert_eq!((plan.wake_at, plan.stops.len()), (None, 0), "nobody is short");
+    }
+
+    #[test]
+    fn room_that_does_not_come_free_in_time_is_not_waited_for() {
+        let top = spec(1, 1, "4");
+        let mut world = world(2, &[("low", spec(9, 2, "4"), &[0, 1]), ("top", top, &[])]);
+        let task = &mut tasks(&mut world, "low")[0];
+        (task.phase, task.since) = (TaskPhase::Stopping, 100);
+        let grace =
+            world.apps[&Key::new("default", "low")].spec.as_ref().expect("it is there").template.grace_period_milliseconds;
+        let late = 100 + u64::try_from(grace).expect("positive") + 10_000;
+        let (plan, memory) = decide(&world, Memory::default(), late - 1);
+        assert_eq!((plan.stops.len(), plan.waits[0].agent, plan.wake_at), (0, AgentIx(0), Some(late)));
+        let (plan, _) = decide(&world, memory, late);
+        assert_eq!(victims(&plan), ["low-1-2"]);
+        assert_eq!(plan.waits[0].agent, AgentIx(1));
+    }
+
+    /// The app's replicas that run an old template.
+    fn outdate(world: &mut World, app: &str) {
+        for task in tasks(world, app) {
+            task.version = task.version.map(|version| Version(version.0 ^ 1));
+        }
+    }
+
+    #[test]
+    fn spare_room_rolls_over_beside_headroom() {
+        let spare = json!({"priority": 1, "demand": [{"name": "rest", "remainder": {}}]});
+        let mut world = World { headroom: Resources::new(2000, 0), ..world(1, &[("spare", spare, &[0; 2])]) };
+        outdate(&mut world, "spare");
+        let (plan, memory) = decide(&world, Memory::default(), 100);
+        assert_eq!((plan.stops.len(), plan.waits.len(), plan.starts.len()), (1, 1, 0));
+        assert_eq!(plan.stops[0].why, StopReason::Replaced);
+        let ended = tasks(&mut world, "spare").pop().expect("there are two");
+        world.agents[0].held += ended.resources;
+        let (plan, _) = decide(&world, memory, 200);
+        assert_eq!((plan.stops.len(), plan.starts.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_larger_successor_takes_the_place_of_several() {
+        let mut world = world(2, &[("web", spec(1, 7, "1"), &[0, 1, 0, 1, 1, 0, 1]), ("other", spec(1, 1, "1"), &[0])]);
+        outdate(&mut world, "web");
+        let larger = app("web", spec(1, 7, "3"));
+        world.apps.get_mut(&Key::new("default", "web")).expect("it is there").spec = Some(Arc::new(larger));
+        let (plan, _) = decide(&world, Memory::default(), 100);
+        let ended: Vec<_> = plan.stops.iter().map(|stop| (&*stop.task, &stop.why)).collect();
+        assert_eq!(
+            ended,
+            [("web-1-7", &StopReason::Replaced), ("web-1-5", &StopReason::Replaced), ("web-1-4", &StopReason::Replaced)]
+        );
+        assert_eq!(plan.waits.iter().map(|wait| wait.agent).collect::<Vec<_>>(), [AgentIx(1)]);
     }
 
     #[test]

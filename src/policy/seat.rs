@@ -25,6 +25,8 @@ pub(super) struct Seat<'a> {
     pub reserved: i64,
     /// Of the waits, those in the place of an old replica of its own.
     pub in_place: i64,
+    /// Others would have to give way, and it is no time for that.
+    pub futile: bool,
     /// Why it got no more.
     pub short: Option<Short>,
     /// Tasks that end, by their place in the claim; empty until the first one does.
@@ -42,6 +44,8 @@ pub(super) struct Seat<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Short {
     Room,
+    /// Others could be made to give way, but of late such room went elsewhere.
+    Futile,
     Limits,
     /// Spare room is kept as headroom.
     Headroom,
@@ -77,6 +81,7 @@ impl<'a> Seat<'a> {
             waits: 0,
             reserved: 0,
             in_place: 0,
+            futile: false,
             short: None,
             ends: Vec::new(),
             turns: VecDeque::new(),

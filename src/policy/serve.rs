@@ -1,9 +1,13 @@
 //! One replica is served: the ways in which it may come to its room, best first.
 
+use std::collections::BTreeMap;
+
 use super::allocate::Allocation;
+use super::claim::Claim;
 use super::place::{LEVELS, Level, Rank, allows, hopeless};
 use super::plan::{Start, StopReason, Wait};
 use super::preempt::{Candidate, Hunt, Victims, freed, freed_on, prune};
+use super::resources::Resources;
 use super::rollout;
 use super::seat::{Band, Short};
 use super::world::AgentIx;
@@ -15,7 +19,7 @@ impl Allocation<'_> {
         let rank = seat.rank(band);
         if band == Band::Remainder && !self.world.headroom.fits(self.rooms.spare - seat.claim.app.size) {
             self.leave_turns(app);
-            return Err(Short::Headroom);
+            return if self.replace_in_place(app, rank) { Ok(()) } else { Err(Short::Headroom) };
         }
         if self.seats[app].claim.retry_at.is_some() {
             return self.reserve(app, rank);
@@ -71,10 +75,15 @@ impl Allocation<'_> {
 
     /// Takes room from less important replicas, if that helps.
     fn take_room(&mut self, app: usize, rank: Rank) -> bool {
-        if rank == Rank::REMAINDER {
+        if rank == Rank::REMAINDER || self.world.unsurveyed {
             return false;
         }
         let Some((agent, victims)) = self.choose_victims(app, rank) else { return false };
+        if self.is_futile() {
+            self.try_again_later();
+            self.seats[app].futile = true;
+            return false;
+        }
         self.make_way(app, agent, victims);
         true
     }
@@ -90,7 +99,10 @@ impl Allocation<'_> {
         let (agent, mut chosen) = if let Some(agent) = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank) {
             (agent, Vec::new())
         } else {
-            let mut hunt = seat.hunt.take().unwrap_or_else(|| Hunt::over(seat.seeker(&self.rooms).agents()));
+            let mut hunt = seat.hunt.take().unwrap_or_else(|| {
+                let stuck = &self.rooms.stuck;
+                Hunt::over(seat.seeker(&self.rooms).agents().filter(|agent| !stuck.contains(agent)))
+            });
             let best = hunt.best(victims, &self.seats, &self.rooms, rank, size);
             self.seats[app].hunt = Some(hunt);
             best?
@@ -119,26 +131,55 @@ impl Allocation<'_> {
         self.place(app, agent, Level::Soon);
     }
 
-    /// Lets one of the app's own old replicas end so that a new one can have its place.
+    /// Lets one of the app's own old replicas end so that a new one can have its place; several, where the new one needs more room.
     fn replace_in_place(&mut self, app: usize, rank: Rank) -> bool {
-        let seat = &self.seats[app];
-        if !rollout::may_go_first(seat) {
+        if self.world.unsurveyed || !rollout::may_go_first(&self.seats[app]) {
             return false;
         }
-        let size = seat.claim.app.size;
-        let makes_room = |at: &usize| {
-            let task = &seat.claim.tasks[*at];
-            rollout::is_old(task, seat.claim.app)
-                && allows(seat.claim, &self.rooms, task.agent)
-                && size.fits(self.rooms.at(task.agent).open(rank) + task.resources)
-                && size.fits(self.rooms.limits.open(rank) + task.resources)
-        };
-        let Some(task) = seat.in_order_of_leaving().into_iter().find(makes_room) else { return false };
-        let agent = seat.claim.tasks[task].agent;
-        self.end(app, task, StopReason::Replaced);
+        let Some(tasks) = self.choose_own(app, rank) else { return false };
+        if self.is_futile() {
+            self.try_again_later();
+            return false;
+        }
+        let agent = self.seats[app].claim.tasks[tasks[0]].agent;
+        tasks.into_iter().for_each(|task| self.end(app, task, StopReason::Replaced));
         self.seats[app].in_place += 1;
         self.place(app, agent, Level::Soon);
         true
+    }
+
+    /// The fewest of the app's old replicas on one agent that make room for a new one there.
+    fn choose_own(&self, app: usize, rank: Rank) -> Option<Vec<usize>> {
+        let seat = &self.seats[app];
+        let Claim { tasks, app: spec, .. } = seat.claim;
+        let headroom = if rank == Rank::REMAINDER { self.world.headroom } else { Resources::ZERO };
+        let enough = |agent: AgentIx, freed: Resources| {
+            spec.size.fits(self.rooms.at(agent).open(rank) + freed)
+                && spec.size.fits(self.rooms.limits.open(rank) + freed)
+                && (headroom.is_zero() || headroom.fits(self.rooms.spare + freed - spec.size))
+        };
+        let mut by_agent: BTreeMap<AgentIx, (Vec<usize>, Resources)> = BTreeMap::new();
+        let mut best: Option<Vec<usize>> = None;
+        for at in seat.in_order_of_leaving().into_iter().filter(|at| rollout::is_old(&tasks[*at], spec)) {
+            let agent = tasks[at].agent;
+            if self.rooms.stuck.contains(&agent) || !allows(seat.claim, &self.rooms, agent) {
+                continue;
+            }
+            // The first that is enough by itself need not wait for a better one.
+            if enough(agent, tasks[at].resources) {
+                return Some(vec![at]);
+            }
+            let (chosen, freed) = by_agent.entry(agent).or_default();
+            let fewer = best.as_ref().is_none_or(|best| chosen.len() + 1 < best.len());
+            if fewer {
+                chosen.push(at);
+                *freed += tasks[at].resources;
+                if enough(agent, *freed) {
+                    best = Some(chosen.clone());
+                }
+            }
+        }
+        best
     }
 
     fn place(&mut self, app: usize, agent: AgentIx, level: Level) {
@@ -173,6 +214,8 @@ impl Allocation<'_> {
             Short::Hopeless(reason)
         } else if !self.rooms.limits.fits(seat.claim.app.size, Level::Soon, rank) {
             Short::Limits
+        } else if seat.futile {
+            Short::Futile
         } else {
             Short::Room
         }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::claim::Claim;
-use super::plan::{Plan, Reason, Verdict};
+use super::plan::{Plan, Reason, Unknown, Verdict};
 use super::resources::Resources;
 use super::seat::{Seat, Short};
-use super::world::{AppView, Millis, TaskPhase};
+use super::world::{AppView, Millis, TaskPhase, World};
 use crate::api::status::{DemandState, Phase};
 use crate::api::validated::{App, Key};
 
@@ -20,26 +20,27 @@ const MOST_REASONS: usize = 3;
 pub(super) struct Overview {
     pub now: Millis,
     pub limits: Resources,
+    futile_until: Millis,
     /// Replicas that stay or start, by priority.
     held: BTreeMap<i32, i64>,
 }
 
 impl Overview {
-    pub fn of(seats: &[Seat], limits: Resources, now: Millis) -> Self {
+    pub fn of(seats: &[Seat], world: &World, now: Millis) -> Self {
         let mut held = BTreeMap::new();
         for seat in seats {
             *held.entry(seat.claim.app.priority).or_default() += seat.count();
         }
         held.retain(|_, count| *count > 0);
-        Self { now, limits, held }
+        Self { now, limits: world.limits, futile_until: world.futile_until, held }
     }
 
     /// Who holds the pool that this app finds full: the more important apps, or where there are none, its equals.
     fn pool_full(&self, app: &App, wanted: i64, granted: i64) -> Reason {
         let App { priority, requirements, .. } = app;
         let (priority, some_agents) = (*priority, !requirements.is_empty());
-        let above: Vec<_> = self.held.range(..priority).collect();
-        let priorities = above.first().zip(above.last()).map_or((priority, priority), |(first, last)| (*first.0, *last.0));
+        let mut above = self.held.range(..priority).map(|(priority, _)| *priority);
+        let priorities = above.next().map_or((priority, priority), |first| (first, above.next_back().unwrap_or(first)));
         let held_above = self.held.range(priorities.0..=priorities.1).map(|(_, count)| count).sum();
         Reason::PoolFull { wanted, granted, some_agents, priorities, held_above, all: self.held.values().sum() }
     }
@@ -125,11 +126,10 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
         let (failures, last) = (crash.failures, crash.message.clone());
         reasons.push(Reason::Crashing { failures, version: app.version, last, retry_in_ms });
     }
-    let (blind, asked): (Vec<_>, Vec<_>) =
-        asked.reasons.iter().cloned().partition(|reason| matches!(reason, Reason::NoData { .. } | Reason::Fallback { .. }));
-    reasons.extend(blind);
+    let is_blind = |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::Fallback { .. });
+    reasons.extend(asked.reasons.iter().filter(is_blind).cloned());
     if verdict.granted < verdict.wanted {
-        reasons.extend(shortage(seat, pool, verdict));
+        shortage(seat, pool, verdict, &mut reasons);
     }
     reasons.extend(gives.iter().map(|(to, replicas)| Reason::GivesWay { to: (*to).clone(), replicas: *replicas }));
     if seat.waits > 0 {
@@ -141,23 +141,29 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
     if tally.unreachable > 0 {
         reasons.push(Reason::Unreachable { replicas: tally.unreachable });
     }
-    reasons.extend(asked);
+    reasons.extend(asked.reasons.iter().filter(|reason| !is_blind(reason)).cloned());
     if app.remainder.is_some() {
         reasons.push(Reason::Remainder { spare: (seat.count() - seat.claim.want).max(0) });
     }
     reasons
 }
 
-fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict) -> Vec<Reason> {
+fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict, reasons: &mut Vec<Reason>) {
     let app = seat.claim.app;
     let Verdict { wanted, granted, .. } = *verdict;
     match &seat.short {
-        None | Some(Short::Headroom) => Vec::new(),
-        Some(Short::Hopeless(reason)) => vec![reason.clone()],
-        Some(Short::Limits) => vec![Reason::AtLimits { limits: pool.limits }],
+        None | Some(Short::Headroom) => {}
+        Some(Short::Hopeless(reason)) => reasons.push(reason.clone()),
+        Some(Short::Limits) => reasons.push(Reason::AtLimits { limits: pool.limits }),
+        Some(Short::Futile) => {
+            let retry_in_ms = pool.futile_until.saturating_sub(pool.now);
+            reasons.extend([Reason::FreedInVain { retry_in_ms }, pool.pool_full(app, wanted, granted)]);
+        }
         Some(Short::Room) => {
-            let floor = (granted < seat.claim.floor()).then_some(Reason::MinimumWaits { min: app.min, granted });
-            [pool.pool_full(app, wanted, granted)].into_iter().chain(floor).collect()
+            reasons.push(pool.pool_full(app, wanted, granted));
+            if granted < seat.claim.floor() {
+                reasons.push(Reason::MinimumWaits { min: app.min, granted });
+            }
         }
     }
 }
@@ -212,6 +218,9 @@ impl fmt::Display for Reason {
                 }
                 write!(f, " apps hold {held_above} of {}", Count(*all, "task"))
             }
+            Self::FreedInVain { retry_in_ms } => {
+                write!(f, "freed room went to others; next try in {}", Time(*retry_in_ms))
+            }
             Self::MinimumWaits { min, granted } => {
                 write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
             }
@@ -231,6 +240,17 @@ impl fmt::Display for Reason {
             Self::Suspended { at } => write!(f, "suspended at {}", Count(*at, "replica")),
             Self::ObserveOnly => f.write_str("observed only, nothing is done"),
             Self::Deleted => f.write_str("deleted, its tasks end"),
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => f.write_str(failure),
+            Self::Nonsense(value) => write!(f, "{value} is no amount"),
+            Self::SilentFor { seconds } => write!(f, "no value for {seconds} s"),
+            Self::NoValueYet => f.write_str("no value yet"),
         }
     }
 }
@@ -298,8 +318,10 @@ mod tests {
         assert_eq!(full.to_string(), "15 wanted, 9 granted: pool full, priority 1 apps hold 30 of 40 tasks");
         let metric = Reason::Metric { name: name.clone(), value: 200.0, target: 10.0, replicas: 20 };
         assert_eq!(metric.to_string(), "waiting 200 / 10 = 20 replicas");
-        let stale = Reason::NoData { name, state: DemandState::Stale, why: "no value for 62 s".to_owned(), holding: 12 };
+        let stale = Reason::NoData { name, state: DemandState::Stale, why: Unknown::SilentFor { seconds: 62 }, holding: 12 };
         assert_eq!(stale.to_string(), "metric waiting is stale (no value for 62 s): holding 12");
+        let vain = Reason::FreedInVain { retry_in_ms: 12_000 };
+        assert_eq!(vain.to_string(), "freed room went to others; next try in 12 s");
         let window = Reason::Stabilized { asked: 3, window_ms: 2500, up: false };
         assert_eq!(window.to_string(), "3 asked for, shrinking held by a stabilization window of 2.5 s");
         let limits = Resources { cpu: 24_500, ..Resources::UNLIMITED };

@@ -1,7 +1,9 @@
 //! Demand to replicas, as the Horizontal Pod Autoscaler computes it (k8s.io/kubernetes/pkg/controller/podautoscaler,
 //! `replica_calculator.go`). Unknown is not zero: data that is missing never scales down.
 
-use super::plan::Reason;
+use std::sync::Arc;
+
+use super::plan::{Reason, Unknown};
 use super::world::{Millis, Reading};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
@@ -58,13 +60,11 @@ pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, now: Mi
     let mut reasons: Vec<Reason> = bound(app, asked).into_iter().collect();
     let wins = |said: &Said| said.replicas.is_some() && said.replicas == most;
     let winner = said.iter().position(wins);
-    for (i, said) in said.iter().enumerate() {
-        if said.state != DemandState::Fresh || Some(i) == winner {
-            reasons.push(said.reason.clone());
-        }
-    }
     let states = said.iter().map(|said| said.state).collect();
-    Asked { replicas, states, reasons, wake_at: said.iter().filter_map(|said| said.wake_at).min() }
+    let wake_at = said.iter().filter_map(|said| said.wake_at).min();
+    let telling = said.into_iter().enumerate().filter(|(i, said)| said.state != DemandState::Fresh || Some(*i) == winner);
+    reasons.extend(telling.map(|(_, said)| said.reason));
+    Asked { replicas, states, reasons, wake_at }
 }
 
 /// Without metrics: a fixed count, or only the minimum where the app lives on spare room.
@@ -114,12 +114,12 @@ fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now:
     Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
 }
 
-fn why(reading: &Reading, age_ms: u64) -> String {
+fn why(reading: &Reading, age_ms: u64) -> Unknown {
     match (&reading.failure, reading.value) {
-        (Some(failure), _) => failure.to_string(),
-        (None, Some((value, _))) if !value.is_finite() || value < 0.0 => format!("{value} is no amount"),
-        (None, Some(_)) => format!("no value for {} s", age_ms / 1000),
-        (None, None) => "no value yet".to_owned(),
+        (Some(failure), _) => Unknown::Failed(Arc::clone(failure)),
+        (None, Some((value, _))) if !value.is_finite() || value < 0.0 => Unknown::Nonsense(value),
+        (None, Some(_)) => Unknown::SilentFor { seconds: age_ms / 1000 },
+        (None, None) => Unknown::NoValueYet,
     }
 }
 

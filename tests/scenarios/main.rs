@@ -43,11 +43,7 @@ fn scenarios() {
 
 /// Plays a case and writes down every decision that says something new.
 fn play(case: &str) -> String {
-    let mut stage = Stage {
-        sim: Sim::new(Habits { start_ms: 50, stop_ms: 100, offer_ms: 20, jitter: None }),
-        log: String::new(),
-        said: String::new(),
-    };
+    let mut stage = Stage { sim: Sim::new(Habits::default()), log: String::new(), said: String::new() };
     for line in case.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -88,6 +84,8 @@ impl Stage {
             "cluster" => rest.iter().for_each(|word| match word.split_once('=').unwrap() {
                 ("start", ms) => self.sim.habits.start_ms = ms.parse().unwrap(),
                 ("stop", ms) => self.sim.habits.stop_ms = ms.parse().unwrap(),
+                ("survey", ms) => self.sim.habits.survey_ms = Some(ms.parse().unwrap()),
+                ("rival", every) => self.sim.habits.rival = Some(every.parse().unwrap()),
                 (_, ms) => self.sim.habits.offer_ms = ms.parse().unwrap(),
             }),
             "agents" => {
@@ -95,6 +93,10 @@ impl Stage {
                 (0..rest[0].parse().unwrap()).for_each(|_| {
                     self.sim.add_agent(room, &attributes);
                 });
+            }
+            "hidden" => {
+                let (room, attributes) = amounts(rest, Resources::ZERO);
+                self.sim.hide_agent(room, &attributes);
             }
             "headroom" => self.sim.world.headroom = amounts(rest, Resources::ZERO).0,
             "limits" => self.sim.world.limits = amounts(rest, Resources::UNLIMITED).0,

@@ -1,7 +1,7 @@
 //! A cluster in simulated time: it carries out plans, lets tasks start, end and crash, and holds every plan to the rules.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use microscaler::api::MicroscaledApp;
@@ -40,7 +40,24 @@ pub struct Habits {
     pub offer_ms: u64,
     /// These delays vary by up to so many times, by this seed.
     pub jitter: Option<u64>,
+    /// So long after offers were suppressed it is not known what room there is; `None`: it always is.
+    pub survey_ms: Option<u64>,
+    /// Every so many times that room comes free after tasks gave way, somebody else takes it.
+    pub rival: Option<u32>,
 }
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { start_ms: 50, stop_ms: 100, offer_ms: 20, jitter: None, survey_ms: None, rival: None }
+    }
+}
+
+/// Room that was given back is not offered again for so long, unless it is asked for.
+const REFUSED_MS: u64 = 5000;
+/// A rival keeps what it took for so long.
+const RIVAL_MS: u64 = 2000;
+/// So long nothing is freed after a rival took what was.
+const FUTILE_MS: u64 = 3000;
 
 pub struct Sim {
     pub world: World,
@@ -53,6 +70,16 @@ pub struct Sim {
     pub last: Plan,
     due: BTreeMap<Arc<str>, Millis>,
     offers_due: BTreeMap<AgentIx, Millis>,
+    /// Until when room that was given back is not offered.
+    refused: BTreeMap<AgentIx, Millis>,
+    /// No offers come.
+    suppressed: bool,
+    surveyed_at: Option<Millis>,
+    /// Agents that have never been offered.
+    hidden: Vec<(Resources, Vec<(String, String)>)>,
+    gave_way: BTreeSet<Arc<str>>,
+    rounds_of_room: u32,
+    rival_until: Vec<(AgentIx, Resources, Millis)>,
     serial: u64,
 }
 
@@ -69,6 +96,13 @@ impl Sim {
             last: Plan::default(),
             due: BTreeMap::new(),
             offers_due: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            suppressed: false,
+            surveyed_at: None,
+            hidden: Vec::new(),
+            gave_way: BTreeSet::new(),
+            rounds_of_room: 0,
+            rival_until: Vec::new(),
             serial: 0,
         }
     }
@@ -77,10 +111,27 @@ impl Sim {
         let ix = AgentIx(u32::try_from(self.world.agents.len()).unwrap());
         let name: Arc<str> = format!("a{}", ix.0 + 1).into();
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, expected: Resources::ZERO, present: true, gpus: false };
+        let agent = Agent { id: name.clone(), hostname: name, attributes, held: room, present: true, ..Agent::default() };
         self.world.agents.push(agent);
         self.capacity.push(room);
         ix
+    }
+
+    /// An agent that nothing is known of until it is offered.
+    pub fn hide_agent(&mut self, room: Resources, attributes: &[(&str, &str)]) {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.hidden.push((room, attributes));
+        if !self.suppressed {
+            self.survey();
+        }
+    }
+
+    /// Offers begin to come: until they have, it is not known what room there is.
+    fn survey(&mut self) {
+        if let Some(ms) = self.habits.survey_ms {
+            self.world.unsurveyed = true;
+            self.surveyed_at = Some(self.now + ms);
+        }
     }
 
     pub fn set_app(&mut self, app: App) {
@@ -118,6 +169,7 @@ impl Sim {
             self.due.remove(&task.id);
             used += task.resources;
         }
+        self.rival_until.retain(|(at, ..)| *at != agent);
         let view = &mut self.world.agents[ix];
         view.present = reachable;
         view.expected = Resources::ZERO;
@@ -154,6 +206,9 @@ impl Sim {
             let task = view.tasks.iter_mut().find(|task| task.id == stop.task).unwrap();
             (task.phase, task.since) = (TaskPhase::Stopping, now);
             self.due.insert(stop.task.clone(), due);
+            if matches!(stop.why, StopReason::GivesWayTo(_)) {
+                self.gave_way.insert(stop.task.clone());
+            }
         }
         for start in &plan.starts {
             let due = self.now + self.vary(self.habits.start_ms);
@@ -176,13 +231,32 @@ impl Sim {
         for agent in &plan.release {
             let view = &mut self.world.agents[agent.0 as usize];
             view.expected += std::mem::take(&mut view.held);
+            self.refused.insert(*agent, self.now + REFUSED_MS);
         }
-        if plan.recall || !plan.quiet {
+        if self.suppressed && !plan.quiet {
+            self.survey();
+        }
+        if plan.quiet && self.habits.survey_ms.is_some() {
+            // What comes free or joins from now on is not seen.
+            (self.world.unsurveyed, self.surveyed_at) = (true, None);
+        }
+        self.suppressed = plan.quiet;
+        if plan.recall {
+            self.refused.clear();
+            self.offers_due.retain(|_, at| *at <= self.now + 3 * self.habits.offer_ms + 1);
+        }
+        self.schedule_offers();
+    }
+
+    /// What is free is offered in a while, unless nothing is wanted or it was refused.
+    fn schedule_offers(&mut self) {
+        if !self.suppressed {
             for ix in 0..self.world.agents.len() {
                 let agent = AgentIx(u32::try_from(ix).unwrap());
                 if !self.world.agents[ix].expected.is_zero() && !self.offers_due.contains_key(&agent) {
                     let due = self.now + self.vary(self.habits.offer_ms);
-                    self.offers_due.insert(agent, due);
+                    let refused = self.refused.remove(&agent).unwrap_or(0);
+                    self.offers_due.insert(agent, due.max(refused));
                 }
             }
         }
@@ -191,7 +265,8 @@ impl Sim {
     /// When something happens by itself, or a decision is due.
     pub fn next(&self) -> Option<Millis> {
         let due = self.due.values().chain(self.offers_due.values()).copied();
-        due.chain(self.last.wake_at).min().map(|at| at.max(self.now + 1))
+        let rivals = self.rival_until.iter().map(|(_, _, at)| *at);
+        due.chain(self.last.wake_at).chain(self.surveyed_at).chain(rivals).min().map(|at| at.max(self.now + 1))
     }
 
     /// Lets the time pass until then, with what happens by then, but without a decision.
@@ -205,9 +280,27 @@ impl Sim {
         let offers: Vec<AgentIx> = self.offers_due.iter().filter(|(_, at)| **at <= to).map(|(ix, _)| *ix).collect();
         for ix in offers {
             self.offers_due.remove(&ix);
+            if self.suppressed {
+                continue;
+            }
             let view = &mut self.world.agents[ix.0 as usize];
             view.held += std::mem::take(&mut view.expected);
         }
+        if self.surveyed_at.is_some_and(|at| at <= to) {
+            self.surveyed_at = None;
+            self.world.unsurveyed = false;
+            for (room, attributes) in std::mem::take(&mut self.hidden) {
+                let attributes: Vec<_> = attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                self.add_agent(room, &attributes);
+            }
+        }
+        for (agent, room, _) in self.rival_until.extract_if(.., |(_, _, at)| *at <= to) {
+            let view = &mut self.world.agents[agent.0 as usize];
+            if view.present {
+                view.expected += room;
+            }
+        }
+        self.schedule_offers();
     }
 
     fn happen(&mut self, id: &Arc<str>) {
@@ -233,7 +326,15 @@ impl Sim {
     pub fn end(&mut self, app: &Key, at: usize, how: End) {
         let task = self.world.apps.get_mut(app).unwrap().tasks.remove(at);
         if let Some(agent) = self.world.agents.get_mut(task.agent.0 as usize).filter(|agent| agent.present) {
-            agent.expected += task.resources;
+            self.refused.remove(&task.agent);
+            let gave_way = self.gave_way.remove(&task.id);
+            self.rounds_of_room += u32::from(gave_way);
+            if gave_way && self.habits.rival.is_some_and(|every| self.rounds_of_room.is_multiple_of(every)) {
+                self.rival_until.push((task.agent, task.resources, self.now + RIVAL_MS));
+                self.world.futile_until = self.now + FUTILE_MS;
+            } else {
+                agent.expected += task.resources;
+            }
         }
         let ending = Ending {
             app: app.clone(),
@@ -242,7 +343,7 @@ impl Sim {
             version: task.version,
             how,
             message: "exited with status 1".into(),
-            ran_ms: self.now - task.born,
+            ran_ms: if task.phase == TaskPhase::Starting { 0 } else { self.now - task.born },
         };
         self.memory.ended(&ending, self.now);
     }
@@ -307,6 +408,10 @@ impl Sim {
         assert!(!plan.starts.iter().any(|start| absent(start.agent)) && !plan.waits.iter().any(|wait| absent(wait.agent)));
         let frozen = |key: &Key| self.world.apps[key].spec.as_ref().is_some_and(|app| app.suspended || app.observed_only);
         assert!(!plan.starts.iter().any(|start| frozen(&start.app)) && !plan.stops.iter().any(|stop| frozen(&stop.app)));
+        // Nothing is freed while free room may not be known, nor when it went to others of late.
+        let frees = |stop: &microscaler::policy::plan::Stop| matches!(stop.why, StopReason::GivesWayTo(_) | StopReason::Headroom);
+        let idle = self.world.unsurveyed || self.now < self.world.futile_until;
+        assert!(!idle || !plan.stops.iter().any(frees), "nothing is freed in vain: {:?}", plan.stops);
         self.check_victims(plan, &soon);
     }
 
