@@ -242,7 +242,7 @@ impl Bare {
         let offers: Vec<Value> =
             std::mem::take(&mut self.framework.offers).into_values().map(|offer| offer["id"].clone()).collect();
         if !offers.is_empty() {
-            self.framework.calls.decline(&offers.iter().collect::<Vec<_>>(), Duration::from_secs(300));
+            self.framework.calls.decline(&offers.iter().collect::<Vec<_>>(), Duration::from_mins(5));
             self.framework.calls.flush().unwrap();
         }
     }
@@ -259,7 +259,7 @@ impl Bare {
                 let ids: Vec<String> = room.map(|i| format!("bare.{app}.{}", self.serial + i)).collect();
                 self.serial += ids.len();
                 if ids.is_empty() {
-                    self.framework.calls.decline(&[&offer["id"]], Duration::from_secs(300));
+                    self.framework.calls.decline(&[&offer["id"]], Duration::from_mins(5));
                     continue;
                 }
                 let tasks: Vec<Value> = ids.iter().map(|id| task_info(id, &offer, "exec sleep 100000", 0.5, 32.0)).collect();
