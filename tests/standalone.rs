@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use microscaler::api::status::Phase;
+use microscaler_testbed::{Agent, Cluster};
 use support::{PUSHED, REMAINDER, SLOT, Scaler, alive, app, cluster, microscaler, running, sleeper, wait_for};
 
 #[test]
@@ -194,6 +195,63 @@ fn a_bad_file_keeps_the_last_good_spec_and_says_so() {
 }
 
 #[test]
+fn a_slip_ends_nothing() {
+    let mesos = cluster(1);
+    let web = sleeper("web", "replicas: 3");
+    let scaler = Scaler::start(&mesos, &[("web.yaml", &web), ("other.yaml", &sleeper("other", "replicas: 1"))]);
+    scaler.settle(&mesos, &[("web", 3), ("other", 1)]);
+    let before = alive(&mesos);
+    let path = scaler.manifests().join("web.yaml");
+    let taken_over = |replicas: i64| {
+        scaler.write("other.yaml", &sleeper("other", &format!("replicas: {replicas}")));
+        scaler.settle(&mesos, &[("other", replicas)]);
+    };
+
+    // As `helm template … > web.yaml` does, and takes its time.
+    std::fs::write(&path, "").unwrap();
+    scaler.wait("the empty file to be told", || {
+        scaler.get("/v1/apps").is_some_and(|apps| apps["problems"].to_string().contains("is empty"))
+    });
+    taken_over(2);
+    // As an editor does that renames the file away and writes it anew.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &web).unwrap();
+    taken_over(3);
+    // A pool of that name does not exist.
+    scaler.write("web.yaml", &sleeper("web", "replicas: 3\npool: sohp"));
+    scaler.wait("the slip to be told", || {
+        scaler.get("/v1/apps").is_some_and(|apps| apps["problems"].to_string().contains("no MicroscalingPool default/sohp"))
+    });
+    taken_over(1);
+    scaler.write("web.yaml", &web);
+    scaler.settle(&mesos, &[("web", 3), ("other", 1)]);
+    assert!(
+        before.iter().filter(|task| task.contains(".web.")).all(|task| running(&mesos, "web").contains(task)),
+        "the same tasks as before"
+    );
+}
+
+#[test]
+fn a_pool_that_is_connected_anew_uses_no_task_id_twice() {
+    let mesos = cluster(1);
+    let pool = |timeout: u32| {
+        format!(
+            "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: shop}}\nspec:\n  mesos:\n    masters: [\"{}\"]\n    failoverTimeoutSeconds: {timeout}\n",
+            mesos.master_url()
+        )
+    };
+    let web = |replicas: u32| sleeper("web", &format!("pool: shop\nreplicas: {replicas}"));
+    let scaler = Scaler::start(&mesos, &[("pool.yaml", &pool(3600)), ("web.yaml", &web(2))]);
+    scaler.settle(&mesos, &[("web", 2)]);
+    let before = running(&mesos, "web");
+    scaler.write("pool.yaml", &pool(7200));
+    scaler.write("web.yaml", &web(4));
+    scaler.settle(&mesos, &[("web", 4)]);
+    assert!(before.iter().all(|task| running(&mesos, "web").contains(task)), "the same tasks as before, and two more");
+    assert_eq!(alive(&mesos).len(), 4);
+}
+
+#[test]
 fn a_file_that_is_bad_from_the_start_ends_no_task() {
     let mesos = cluster(1);
     let mut scaler =
@@ -315,6 +373,35 @@ fn limits_and_headroom_of_the_pool_are_kept() {
     scaler.settle(&mesos, &[("rest", 10), ("web", 3)]);
     scaler.write("pool.yaml", &pool("  limits: {cpu: 4}\n"));
     scaler.settle(&mesos, &[("rest", 5), ("web", 3)]);
+}
+
+#[test]
+fn a_master_that_asks_for_credentials_gets_them() {
+    let files = tempfile::TempDir::new().unwrap();
+    let credentials = files.path().join("credentials.json");
+    std::fs::write(&credentials, r#"{"credentials": [{"principal": "shop", "secret": "right"}]}"#).unwrap();
+    let secret = files.path().join("secret");
+    std::fs::write(&secret, "wrong\n").unwrap();
+    let mesos = Cluster::builder()
+        .agent(Agent::default().resources("cpus:4;mem:4096"))
+        .master_flag("credentials", format!("file://{}", credentials.display()))
+        .master_flag("authenticate_http_frameworks", "true")
+        .master_flag("http_framework_authenticators", "basic")
+        .start()
+        .unwrap();
+    let pool = format!(
+        "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: shop}}\nspec:\n  mesos:\n    masters: [\"{}\"]\n    role: team/shop\n    principal: shop\n    secretFile: {}\n",
+        mesos.master_url(),
+        secret.display()
+    );
+    let mut scaler = Scaler::start(&mesos, &[("pool.yaml", &pool), ("web.yaml", &sleeper("web", "pool: shop\nreplicas: 2"))]);
+    scaler.wait("the refusal to be said", || {
+        scaler.get("/v1/pools").is_some_and(|pools| pools["items"].to_string().contains("401"))
+    });
+    scaler.stop();
+    std::fs::write(&secret, "right\n").unwrap();
+    scaler.run();
+    scaler.settle(&mesos, &[("web", 2)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ pub mod web;
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -280,8 +280,4 @@ pub fn microscaler(args: &[&str]) -> (i32, String, String) {
         Command::new(env!("CARGO_BIN_EXE_microscaler")).args(args).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-pub fn exists(path: &Path) -> bool {
-    path.exists()
 }
