@@ -26,8 +26,8 @@ use crate::store::{Specs, directory};
 /// --manifests, and this command takes the framework over for as long as it takes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  microscaler drain default/shop                                         through the running Microscaler
-  microscaler drain --mesos http://127.0.0.1:5050 --state-dir /var/lib/microscaler    while none runs")]
+  microscaler drain default/shop                        where a Microscaler runs
+  microscaler drain --mesos http://127.0.0.1:5050       where none runs")]
 pub struct Args {
     /// The pool, as NAMESPACE/POOL. Default: default/default with --server, all pools with --manifests.
     #[arg(value_name = "NAMESPACE/POOL")]

@@ -34,10 +34,10 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  microscaler check manifests/                                         is everything in these files right?
-  microscaler run --manifests manifests/ --mesos http://127.0.0.1:5050   keep it running
-  microscaler get apps -w                                              look on
-  microscaler push shop/search waiting 200                             tell the demand";
+  microscaler check manifests/                 is everything in these files right?
+  microscaler run --manifests manifests/       keep it running
+  microscaler get apps -w                      look on
+  microscaler push shop/search waiting 200     tell the demand";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {

@@ -22,7 +22,7 @@ use crate::store::{Specs, directory};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microscaler plan -f manifests/demo --demand default/search.waiting=200
-  microscaler plan -f manifests/ --mesos http://127.0.0.1:5050 --demand shop/search.waiting=200 --demand shop/mail.depth=0")]
+  microscaler plan -f apps/ --demand shop/search.waiting=200 --demand shop/mail.depth=0")]
 pub struct Args {
     #[command(flatten)]
     source: run::Source,

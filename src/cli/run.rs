@@ -25,7 +25,8 @@ use crate::store::{SpecsFeed, directory};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microscaler run --manifests manifests/demo
-  microscaler run --manifests apps/ --mesos http://10.0.0.1:5050,http://10.0.0.2:5050 --listen 0.0.0.0:8910 --push-token-file token")]
+  microscaler run --manifests apps/ --mesos http://10.0.0.1:5050,http://10.0.0.2:5050
+  microscaler run --manifests apps/ --listen 0.0.0.0:8910 --push-token-file token")]
 pub struct Args {
     #[command(flatten)]
     pub source: Source,

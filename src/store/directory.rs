@@ -30,9 +30,9 @@ const RESCAN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read the manifests in {}: {source}. Give an existing directory with --manifests", path.display())]
+    #[error("cannot read the manifests in {} (--manifests names the directory)", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("cannot watch {}: {source}", path.display())]
+    #[error("cannot watch {}", path.display())]
     Unwatchable { path: PathBuf, source: notify::Error },
 }
 
