@@ -17,6 +17,8 @@ const PATTERNS: [(&str, &str); 10] = [
     (r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be letters, digits, '-', '_' and '.', and must not start with a digit"),
     (r"^https?://[^/?# \t\r\n]+([/?#][^ \t\r\n]*)?$", "must be an address such as http://host:port/path"),
     (r"^https?://[^/?# \t\r\n]+/?$", "must be an address such as http://host:5050, without a path"),
+    (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
+    (r"^[^:\r\n]+$", "must not hold a ':'"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (
