@@ -15,10 +15,24 @@
 //! | what is on the API server | [`objects`] |
 //! | the id of a pool's framework | [`framework`] |
 //! | who leads | [`lease`] |
+//! | objects and reports side by side | [`sight`] |
+//! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
+//! | requests, budgets and pauses | [`call`], [`pace`] |
 
+pub mod call;
+pub mod deletion;
 pub mod framework;
 pub mod lease;
 pub mod objects;
+pub mod pace;
+pub mod schedule;
+pub mod sight;
+pub mod status;
+pub mod statuses;
+pub mod target;
+#[cfg(test)]
+mod testing;
+pub mod writer;
 
 /// The field manager of all that the operator writes, and the reporter of its events.
 pub const MANAGER: &str = "microscaler";

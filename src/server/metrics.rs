@@ -41,6 +41,9 @@ pub struct Metrics {
     calls: Family<Labels<1>, Counter>,
     endings: Family<Labels<1>, Counter>,
     push_errors: Counter,
+    status_writes: Family<Labels<1>, Counter>,
+    status_write_lag: Histogram,
+    kubernetes_events: Family<Labels<1>, Counter>,
 }
 
 impl Metrics {
@@ -60,6 +63,9 @@ impl Metrics {
             calls: Family::default(),
             endings: Family::default(),
             push_errors: Counter::default(),
+            status_writes: Family::default(),
+            status_write_lag: histogram(),
+            kubernetes_events: Family::default(),
         };
         metrics.register();
         metrics
@@ -76,6 +82,12 @@ impl Metrics {
         registry.register("calls", "Calls written to Mesos masters", self.calls.clone());
         registry.register("endings", "Tasks that have ended, by how", self.endings.clone());
         registry.register("push_errors", "Pushes of demand that were refused", self.push_errors.clone());
+        let writes = "Statuses written to the API server, failed to be, and overtaken by newer ones before they could be";
+        registry.register("status_writes", writes, self.status_writes.clone());
+        let lag = "From a report that changes a status until that is on the API server";
+        registry.register("status_write_lag_seconds", lag, self.status_write_lag.clone());
+        let events = "Events written to the API server, failed to be, and dropped to keep within limits";
+        registry.register("kubernetes_events", events, self.kubernetes_events.clone());
     }
 
     /// A decision was made and took this long.
@@ -109,6 +121,21 @@ impl Metrics {
         self.push_errors.inc();
     }
 
+    /// What became of so many statuses: written, failed or coalesced.
+    pub fn status_writes(&self, result: &str, count: u64) {
+        count_up(&self.status_writes, result, count);
+    }
+
+    /// A status was written this long after it changed.
+    pub fn status_write_lag(&self, took: Duration) {
+        self.status_write_lag.observe(took.as_secs_f64());
+    }
+
+    /// What became of so many events for Kubernetes: written, failed or dropped.
+    pub fn kubernetes_events(&self, result: &str, count: u64) {
+        count_up(&self.kubernetes_events, result, count);
+    }
+
     /// Forgets an app that was deleted.
     pub fn forget(&self, app: &Key) {
         self.convergence.remove(&app_labels(app));
@@ -121,6 +148,12 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+fn count_up(counters: &Family<Labels<1>, Counter>, result: &str, count: u64) {
+    if count > 0 {
+        counters.get_or_create(&[("result", result.to_owned())]).inc_by(count);
     }
 }
 
