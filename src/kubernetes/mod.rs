@@ -17,10 +17,13 @@
 //! | who leads | [`lease`] |
 //! | objects and reports side by side | [`sight`] |
 //! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
+//! | how long an object is kept that somebody has deleted | [`deletion`], [`finalize`], [`finalizer`] |
 //! | requests, budgets and pauses | [`call`], [`pace`] |
 
 pub mod call;
 pub mod deletion;
+pub mod finalize;
+pub mod finalizer;
 pub mod framework;
 pub mod lease;
 pub mod objects;
