@@ -26,6 +26,8 @@ const MANAGER: &str = "microscaler-finalizer";
 const SETTLE: Millis = 2000;
 const RETRY: Millis = 500;
 const LONGEST_RETRY: Millis = 30_000;
+/// After so many failures in a row people should know.
+const INSISTENCE: u32 = 3;
 
 /// A finalizer to be put on or taken off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +133,8 @@ impl Keeper {
     /// Whether it may be tried now; if so, it is under way.
     fn begin(&mut self, change: &Change, version: &str, now: Millis, may: &mut impl FnMut() -> bool) -> bool {
         let tried = self.tries.get(&change.target).filter(|tried| tried.uid == change.uid);
-        let is_newer = |tried: &Try| tried.until_newer && tried.version != version;
+        // Of an object that changes all the time, a newer version is no reason to insist.
+        let is_newer = |tried: &Try| tried.until_newer && tried.failures < INSISTENCE && tried.version != version;
         if tried.is_some_and(|tried| tried.under_way || (now < tried.not_before && !is_newer(tried))) || !may() {
             return false;
         }
@@ -154,7 +157,7 @@ impl Keeper {
                 tried.not_before = now + doubled(RETRY, tried.failures, LONGEST_RETRY);
                 // A list that is no longer as it was shows as a conflict, or as not valid.
                 tried.until_newer = matches!(kind, call::Kind::Conflict | call::Kind::Refused);
-                return kind == call::Kind::Refused && tried.failures == 3;
+                return kind == call::Kind::Refused && tried.failures == INSISTENCE;
             }
         }
         false

@@ -18,16 +18,22 @@
 //! | objects and reports side by side | [`sight`] |
 //! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
 //! | how long an object is kept that somebody has deleted | [`deletion`], [`finalize`], [`finalizer`] |
+//! | what is told as events, which of them are due, and the loop that writes them | [`notices`], [`events`], [`recorder`] |
+//! | all three loops | [`reporter`] |
 //! | requests, budgets and pauses | [`call`], [`pace`] |
 
 pub mod call;
 pub mod deletion;
+pub mod events;
 pub mod finalize;
 pub mod finalizer;
 pub mod framework;
 pub mod lease;
+pub mod notices;
 pub mod objects;
 pub mod pace;
+pub mod recorder;
+pub mod reporter;
 pub mod schedule;
 pub mod sight;
 pub mod status;
@@ -37,8 +43,10 @@ pub mod target;
 mod testing;
 pub mod writer;
 
-/// The field manager of all that the operator writes, and the reporter of its events.
+/// The field manager of what the operator writes.
 pub const MANAGER: &str = "microscaler";
+/// The reporter of its events.
+pub const REPORTER: &str = "microscaling.dev/microscaler";
 /// Keeps an app's object until its tasks have ended.
 pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
 /// Keeps a pool's object while apps name it.
