@@ -128,9 +128,8 @@ impl Index {
             Ok(good) => (Some(with_status(good, object)), None),
             Err(fault) => (earlier, Some(fault)),
         };
-        let pool = object.data.pointer("/spec/pool").and_then(serde_json::Value::as_str);
         let seen = match kind {
-            Kind::App => SeenAs::App(Arc::new(seen(object, pool.map(|pool| Key::new(key(object).namespace(), pool)), fault))),
+            Kind::App => SeenAs::App(Arc::new(seen(object, pool_of(object, good.as_ref()), fault))),
             Kind::Pool => SeenAs::Pool(Arc::new(seen(object, Some(key(object)), fault))),
         };
         Held { seen, good }
@@ -231,6 +230,16 @@ fn key(object: &DynamicObject) -> Key {
     Key::new(object.metadata.namespace.as_deref().unwrap_or("default"), &object.name_any())
 }
 
+/// The pool that an app names: as judged, or where that was not possible, as far as it can be seen.
+fn pool_of(object: &DynamicObject, good: Option<&Object>) -> Option<Key> {
+    let named = object.data.pointer("/spec/pool").and_then(serde_json::Value::as_str);
+    match good {
+        _ if named.is_some() => named.map(|pool| Key::new(key(object).namespace(), pool)),
+        Some(Object::App(_, app)) => Some(app.pool.clone()),
+        _ => None,
+    }
+}
+
 fn seen<S: serde::de::DeserializeOwned>(object: &DynamicObject, pool: Option<Key>, fault: Option<String>) -> Seen<S> {
     let metadata = &object.metadata;
     Seen {
@@ -263,3 +272,7 @@ fn with_status(good: Object, object: &DynamicObject) -> Object {
 fn in_words(faults: &[Fault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

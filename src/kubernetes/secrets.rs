@@ -79,7 +79,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.task.abort();
-        self.secrets.put(self.key.clone(), None);
+        self.secrets.put(&self.key, None);
     }
 }
 
@@ -102,7 +102,7 @@ async fn follow(client: Client, key: SecretKey, secrets: Arc<Secrets>) {
         if let Secret::Unreadable(problem) = &secret {
             warn!("Secret {}/{}: {problem}", key.0, key.1);
         }
-        secrets.put(key.clone(), Some(secret));
+        secrets.put(&key, Some(&secret));
     }
 }
 
