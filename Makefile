@@ -28,6 +28,7 @@ lint: ## Check format, lints and licences
 
 bench: mesos ## Measure reaction and convergence on a real Mesos, beside a bare client
 	cargo bench --bench reaction
+	cargo bench --bench operator
 	cargo bench --bench planner
 
 crds: ## Write crds/ anew from the types

@@ -72,7 +72,8 @@ fn anything_that_writes_replicas_scales() {
     kubernetes.wait("the change to be seen", || kubernetes.status("web").observed_generation == 4);
     assert_eq!(running(&mesos, "web").len(), 4);
     kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"suspend":false,"mode":"Observe"}}"#]);
-    kubernetes.wait("what would be", || kubernetes.status("web").wanted == 2 && kubernetes.status("web").observed_generation == 5);
+    kubernetes
+        .wait("what would be", || kubernetes.status("web").wanted == 2 && kubernetes.status("web").observed_generation == 5);
     assert_eq!(running(&mesos, "web").len(), 4, "an observed app is only reported on");
     kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"mode":"Enforce"}}"#]);
     kubernetes.settle(&mesos, &[("web", 2)]);
@@ -214,7 +215,12 @@ fn secrets_are_followed() {
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData: {{{key}: {value}}}\n"
         ));
     };
-    kubernetes.apply(&pool("default", "default", &mesos.master_urls(), ", principal: shop, secretRef: {name: mesos, key: secret}"));
+    kubernetes.apply(&pool(
+        "default",
+        "default",
+        &mesos.master_urls(),
+        ", principal: shop, secretRef: {name: mesos, key: secret}",
+    ));
     let demand = format!(
         "demand:\n- name: depth\n  http: {{url: \"{}\", pollMilliseconds: 100, auth: {{bearer: {{secretRef: {{name: queue, key: token}}}}}}}}\n  \
          target: {{averageValue: 10}}\nmaxReplicas: 4",
@@ -228,7 +234,11 @@ fn secrets_are_followed() {
     secret("mesos", "secret", "s3cret");
     kubernetes.kubectl(&["wait", "--for=condition=Ready", "mpool/default", "--timeout=60s"]);
     kubernetes.wait("the metric's missing secret to be told of", || {
-        kubernetes.status("web").demand.iter().any(|metric| metric.message.as_deref().unwrap_or_default().contains("does not exist"))
+        kubernetes
+            .status("web")
+            .demand
+            .iter()
+            .any(|metric| metric.message.as_deref().unwrap_or_default().contains("does not exist"))
     });
     secret("queue", "token", "first");
     kubernetes.settle(&mesos, &[("web", 3)]);
@@ -241,7 +251,11 @@ fn secrets_are_followed() {
     // A secret that may not be read is a condition, too.
     kubernetes.apply(&sleeper("web", &demand.replace("name: queue", "name: other")));
     kubernetes.wait("what is not allowed to be told", || {
-        kubernetes.status("web").demand.iter().any(|metric| metric.message.as_deref().unwrap_or_default().contains("may not read it"))
+        kubernetes
+            .status("web")
+            .demand
+            .iter()
+            .any(|metric| metric.message.as_deref().unwrap_or_default().contains("may not read it"))
     });
 }
 
@@ -252,7 +266,8 @@ fn shards_and_namespaces_keep_apart() {
         kubernetes.kubectl(&["create", "namespace", namespace]);
     }
     let labelled = |namespace: &str, shard: &str| {
-        pool("default", namespace, &mesos.master_urls(), "").replace("metadata: {", &format!("metadata: {{labels: {{shard: {shard}}}, "))
+        pool("default", namespace, &mesos.master_urls(), "")
+            .replace("metadata: {", &format!("metadata: {{labels: {{shard: {shard}}}, "))
     };
     let inside = |namespace: &str, app: String| app.replace("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"));
     kubernetes.apply(&labelled("shop", "a"));
