@@ -94,6 +94,14 @@ impl Store {
             Self::Object(object) => format!("status.frameworkId is missing. To adopt them: {}", object.remedy(&lost.id)),
         }
     }
+
+    /// What to do when Mesos will never take the id again, as the rest of a sentence.
+    pub(super) fn begin_anew(&self) -> String {
+        match self {
+            Self::File(path) => format!("move {} away and start again", path.display()),
+            Self::Object(object) => format!("forget its id ({}) and restart the operator", object.amnesia()),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Framework>, StoreError> {
