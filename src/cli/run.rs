@@ -190,7 +190,11 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<std::fs::File> {
     }
 }
 
-fn read_token(path: &Path) -> anyhow::Result<String> {
+/// The token in a file, without the white space around it.
+///
+/// # Errors
+/// When the file cannot be read, or is empty.
+pub fn read_token(path: &Path) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(path).with_context(|| format!("cannot read the push token in {}", path.display()))?;
     let token = token.trim().to_owned();
     if token.is_empty() {

@@ -12,13 +12,20 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what is on the API server | [`objects`] |
+//! | the way to the API server | [`connect`] |
+//! | what is on it, followed | [`watch`], [`index`], [`objects`] |
+//! | the Secrets that specs name | [`secrets`] |
 //! | the id of a pool's framework | [`framework`] |
 //! | who leads | [`lease`] |
 
+mod backoff;
+pub mod connect;
 pub mod framework;
+pub mod index;
 pub mod lease;
 pub mod objects;
+pub mod secrets;
+pub mod watch;
 
 /// The field manager of all that the operator writes, and the reporter of its events.
 pub const MANAGER: &str = "microscaler";
@@ -26,3 +33,15 @@ pub const MANAGER: &str = "microscaler";
 pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
 /// Keeps a pool's object while apps name it.
 pub const POOL_FINALIZER: &str = "microscaling.dev/apps";
+
+/// An error with all its causes: the outermost alone often tells nothing.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

@@ -27,7 +27,7 @@ pub enum Store {
     /// A file in the state directory.
     File(PathBuf),
     /// The status of the pool's object on a Kubernetes API server.
-    Object(PoolObject),
+    Object(Box<PoolObject>),
 }
 
 #[derive(Debug, thiserror::Error)]
