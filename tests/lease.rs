@@ -16,6 +16,7 @@ use microscaler::kubernetes::lease::{Candidate, DURATION, Election, Mandate, Pee
 use microscaler::server::{Metrics, Pools};
 use microscaler_testbed::ControlPlane;
 use serde_json::Value;
+use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything takes on a busy machine.
@@ -143,7 +144,13 @@ impl Scene {
     }
 
     async fn add(&mut self, identity: &str) {
-        let replica = Replica::stand(&self.kubeconfig, identity).await;
+        self.add_on(&Handle::current(), identity).await;
+    }
+
+    /// On another runtime, which can be paused alone.
+    async fn add_on(&mut self, runtime: &Handle, identity: &str) {
+        let (kubeconfig, named) = (self.kubeconfig.clone(), identity.to_owned());
+        let replica = runtime.spawn(async move { Replica::stand(&kubeconfig, &named).await }).await.unwrap();
         self.referee.watch(&replica);
         self.replicas.push(replica);
     }
@@ -193,7 +200,9 @@ async fn one_leads_whatever_happens() {
     let referee = scene.referee.clone();
     let watching = referee.start();
 
-    one_of_three_leads(&mut scene).await;
+    let pausable = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    one_of_three_leads(&mut scene, pausable.handle()).await;
+    a_paused_leader_is_followed_and_finds_out(&scene, pausable.handle()).await;
     a_killed_leader_is_followed(&mut scene).await;
     a_leader_that_resigns_is_followed_at_once(&mut scene).await;
     a_leader_outlasts_the_api_server(&scene).await;
@@ -204,34 +213,49 @@ async fn one_leads_whatever_happens() {
 
     referee.ended.store(true, Ordering::Relaxed);
     watching.join().unwrap();
+    pausable.shutdown_background();
     let samples = referee.samples.lock().unwrap();
     println!("{} samples of the mandates", samples.0);
     assert_eq!(samples.1, Vec::<String>::new(), "two mandates at one moment");
 }
 
-async fn one_of_three_leads(scene: &mut Scene) {
-    for identity in ["a", "b", "c"] {
-        scene.add(identity).await;
-    }
+async fn one_of_three_leads(scene: &mut Scene, pausable: &Handle) {
+    scene.add_on(pausable, "a").await;
     let leader = scene.succession("a first start").await;
     assert_eq!(leader.election.leadership.term(), Some(1));
     let metrics = leader.metrics.clone();
+    for identity in ["b", "c"] {
+        scene.add(identity).await;
+    }
+    assert_eq!(scene.settled().await.identity, "a");
     until("renewed", || !metrics.text().contains("microscaler_lease_renewals_total 0\n")).await;
     assert!(metrics.text().contains("microscaler_leader 1\n"));
     let lease = scene.lease();
-    assert_eq!(lease["spec"]["holderIdentity"], leader.identity);
+    assert_eq!(lease["spec"]["holderIdentity"], "a");
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 2);
     assert_eq!(lease["spec"]["leaseTransitions"], 0);
-    assert_eq!(lease["metadata"]["annotations"]["microscaling.dev/address"], address(&leader.identity));
+    assert_eq!(lease["metadata"]["annotations"]["microscaling.dev/address"], address("a"));
+}
+
+/// As with SIGSTOP: no task of the replica runs for a while.
+async fn a_paused_leader_is_followed_and_finds_out(scene: &Scene, pausable: &Handle) {
+    let [paused, others @ ..] = &scene.replicas[..] else { panic!("there are some") };
+    let pause = pausable.spawn(async { std::thread::sleep(DURATION * 4) });
+    until("followed", || others.iter().any(Replica::leads)).await;
+    assert!(!paused.election.mandate.holds(), "it does not hold whatever the paused one thinks");
+    assert_eq!(paused.election.leadership.term(), Some(1), "it has heard of nothing");
+    pause.await.unwrap();
+    assert_ne!(scene.settled().await.identity, "a");
+    assert!(!paused.leads());
 }
 
 async fn a_killed_leader_is_followed(scene: &mut Scene) {
+    let before = scene.lease()["spec"]["leaseTransitions"].as_i64().unwrap();
     for round in 1..=5 {
-        let killed = scene.take_leader().await;
-        let Replica { election, .. } = killed;
+        let Replica { election, .. } = scene.take_leader().await;
         drop(election);
         scene.succession("a kill").await;
-        assert_eq!(scene.lease()["spec"]["leaseTransitions"], round);
+        assert_eq!(scene.lease()["spec"]["leaseTransitions"], before + round);
         scene.add(&format!("d{round}")).await;
     }
 }
