@@ -18,7 +18,7 @@ use crate::kubernetes::secrets;
 use crate::kubernetes::watch::{Scope, watch_objects};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
-use crate::server::{ServerState, serve};
+use crate::server::{Readiness, ServerState, serve};
 use crate::store::secrets::Secrets;
 
 /// Keep the MicroscaledApps of a Kubernetes cluster running on Mesos.
@@ -92,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(watched.specs, shared, shutdown.clone()));
     let mut ended = shutdown;
-    let state = ServerState { pools, desk, metrics, push_token };
+    let state = ServerState { pools, desk, metrics, push_token, readiness: Readiness::Pools, replicas: None };
     let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
     tokio::select! {
         signal = signalled() => signal?,
