@@ -3,15 +3,13 @@
 use crate::Cluster;
 use crate::cluster;
 use crate::daemon::{Daemon, Recipe};
+use crate::home::Home;
 use crate::install::{install, scripts};
 use crate::marked;
-use crate::reaper::Reaper;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 use std::time::Duration;
-use tempfile::TempDir;
 
 type Settings = BTreeMap<String, String>;
 
@@ -137,41 +135,15 @@ impl Builder {
     pub fn start(self) -> Result<Cluster> {
         ensure!(self.masters > 0, "a cluster needs a master");
         let installed = install(self.masters > 1)?;
-        let directory = self.make_directory()?;
-        let id = unique_id(directory.path());
-        let root = directory.path().to_owned();
-        let reaper = Reaper::start(&installed, &id, &root)?;
-        let start = Start { builder: &self, installed, root: root.clone(), id: id.clone() };
+        let home = Home::make(self.run_directory.as_deref(), &installed.join("bin/testbed-reaper"))?;
+        let start = Start { builder: &self, installed, root: home.directory().to_owned(), id: home.id().to_owned() };
         // From here on, an early return drops what is there.
-        let mut cluster = Cluster {
-            masters: Vec::new(),
-            agents: Vec::new(),
-            zookeeper: None,
-            id,
-            reaper: Some(reaper),
-            directory: Some(directory),
-            root,
-        };
+        let mut cluster = Cluster { masters: Vec::new(), agents: Vec::new(), zookeeper: None, home };
         start.masters(&mut cluster)?;
         start.agents(&mut cluster)?;
         cluster.wait_until_ready(self.time_limit)?;
         Ok(cluster)
     }
-
-    fn make_directory(&self) -> Result<TempDir> {
-        let parent = self.run_directory.clone().unwrap_or_else(std::env::temp_dir);
-        std::fs::create_dir_all(&parent).with_context(|| parent.display().to_string())?;
-        let parent = parent.canonicalize()?;
-        tempfile::Builder::new().prefix("microscaler-testbed-").tempdir_in(&parent).with_context(|| parent.display().to_string())
-    }
-}
-
-/// Unique on this machine: the directory is, but it may be given to another later.
-fn unique_id(directory: &Path) -> String {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    format!("{name}-{}-{number}", std::process::id())
 }
 
 /// A start in progress.
@@ -265,7 +237,8 @@ impl Start<'_> {
         Recipe {
             name: name.to_owned(),
             program: self.installed.join("bin").join(program),
-            arguments: |_, _| Vec::new(),
+            arguments: Box::new(|_, _| Vec::new()),
+            scheme: "http",
             environment,
             port_variable: Some("MESOS_PORT"),
             directory,
@@ -276,7 +249,8 @@ impl Start<'_> {
         Recipe {
             name: "zookeeper".to_owned(),
             program: scripts().join("run-zookeeper"),
-            arguments: |port, directory| vec![port.to_string(), directory.join("data").display().to_string()],
+            arguments: Box::new(|port, directory| vec![port.to_string(), directory.join("data").display().to_string()]),
+            scheme: "zk",
             environment: Settings::from([(marked::VARIABLE.to_owned(), self.id.clone())]),
             port_variable: None,
             directory: self.root.join("zookeeper"),
@@ -285,7 +259,7 @@ impl Start<'_> {
 }
 
 fn zookeeper_url(zookeeper: &Daemon) -> String {
-    format!("zk://{}/mesos", zookeeper.address())
+    format!("{}/mesos", zookeeper.url())
 }
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {

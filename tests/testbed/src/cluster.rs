@@ -1,10 +1,12 @@
 //! A running Mesos, and what can be asked of it.
 
+use crate::Builder;
 use crate::daemon::Daemon;
+use crate::home::Home;
 use crate::marked::{self, Process};
 use crate::task::Task;
+use crate::wait::wait;
 use crate::wire::{Connection, Request, Response};
-use crate::{Builder, reaper::Reaper};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -12,15 +14,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use std::time::Duration;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Other masters answer by a redirect to the leader, and by 404 while they start.
 const LEADERS_PAGES: [&str; 4] = ["/master/state", "/master/slaves", "/master/tasks", "/master/frameworks"];
-/// Between two looks at something that is waited for.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Masters, agents and, with several masters, `ZooKeeper`. Everything ends with this value: daemons, executors, tasks and files;
 /// also if the process that holds it is killed.
@@ -28,11 +27,8 @@ pub struct Cluster {
     pub(crate) masters: Vec<Daemon>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) zookeeper: Option<Daemon>,
-    pub(crate) id: String,
-    /// Ends what this value does not get to end. Dropped before the directory, which it waits for.
-    pub(crate) reaper: Option<Reaper>,
-    pub(crate) directory: Option<TempDir>,
-    pub(crate) root: PathBuf,
+    /// Dropped after the daemons: it ends what they leave.
+    pub(crate) home: Home,
 }
 
 /// One agent process; `copies` whole agents if it was built so.
@@ -141,13 +137,13 @@ impl Cluster {
     /// Where the files of all daemons are; gone when the cluster is dropped.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.root
+        self.home.directory()
     }
 
     /// The value of `MICROSCALER_TESTBED` that all processes of this cluster carry.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.home.id()
     }
 
     // ---- asking the leading master ----
@@ -264,11 +260,7 @@ impl Cluster {
 
     fn log_tails(&self) -> String {
         let daemons = self.masters.iter().chain(self.agents.iter().map(|agent| &agent.daemon)).chain(&self.zookeeper);
-        let tails = daemons.map(|daemon| {
-            let state = if daemon.is_running() { "running" } else { "ENDED" };
-            format!("{} ({state}), end of its log:\n{}", daemon.name(), daemon.log_tail())
-        });
-        tails.collect()
+        daemons.map(Daemon::state_and_log_tail).collect()
     }
 
     // ---- processes ----
@@ -277,7 +269,7 @@ impl Cluster {
     /// Mesos' own executor runs, that is one process, whatever it starts in turn.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
-        let all = marked::processes(&self.id);
+        let all = marked::processes(self.home.id());
         let children_of = |parents: &BTreeSet<u32>| -> BTreeSet<u32> {
             all.iter().filter(|process| parents.contains(&process.parent)).map(|process| process.pid).collect()
         };
@@ -305,18 +297,6 @@ impl Drop for Cluster {
         // The daemons first, so that nothing new starts.
         self.agents.iter().for_each(|agent| agent.daemon.kill());
         self.masters.iter().chain(&self.zookeeper).for_each(Daemon::kill);
-        let left = marked::end(&self.id, Duration::from_secs(30));
-        if !left.is_empty() {
-            eprintln!("testbed {}: these processes do not end: {left:?}", self.id);
-        }
-        if std::env::var_os("MICROSCALER_TESTBED_KEEP").is_some()
-            && let Some(directory) = self.directory.take()
-        {
-            eprintln!("testbed {}: its files are in {}", self.id, directory.keep().display());
-            if let Some(reaper) = self.reaper.take() {
-                reaper.abandon();
-            }
-        }
     }
 }
 
@@ -325,25 +305,10 @@ fn is_leaders_page(path: &str) -> bool {
 }
 
 /// One request to one daemon.
-fn ask(address: SocketAddr, request: Request) -> Result<Response> {
+pub(crate) fn ask(address: SocketAddr, request: Request) -> Result<Response> {
     let mut connection = Connection::open(address, REQUEST_TIMEOUT)?;
     connection.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     Ok(connection.call(request)?)
-}
-
-/// Waits until `is_so` says true; passes its last error on when `limit` is over.
-fn wait(limit: Duration, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let found = is_so();
-        if matches!(found, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return found.and_then(|_| bail!("not so after {limit:?}"));
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
 }
 
 /// `run/containers/<id>` of an agent, or of each of several in one process, `run/<i>/containers/<id>`.

@@ -15,11 +15,16 @@ use std::time::{Duration, Instant};
 /// How often another port is tried if one is taken in the moment between finding and using it.
 const PORT_ATTEMPTS: usize = 5;
 
+/// Arguments of a daemon on that port and directory.
+pub(crate) type Arguments = Box<dyn Fn(u16, &Path) -> Vec<String> + Send + Sync>;
+
 /// How a daemon is started; the port is filled in.
 pub(crate) struct Recipe {
     pub name: String,
     pub program: PathBuf,
-    pub arguments: fn(port: u16, directory: &Path) -> Vec<String>,
+    pub arguments: Arguments,
+    /// Of its URL: `http` or `https`.
+    pub scheme: &'static str,
     /// Variables besides the inherited ones.
     pub environment: BTreeMap<String, String>,
     /// The variable that tells the port, if any.
@@ -27,7 +32,7 @@ pub(crate) struct Recipe {
     pub directory: PathBuf,
 }
 
-/// A master, an agent or `ZooKeeper`. All methods may be called from any thread.
+/// A master, an agent, `ZooKeeper`, an API server or etcd. All methods may be called from any thread.
 pub struct Daemon {
     recipe: Recipe,
     state: Mutex<State>,
@@ -75,7 +80,7 @@ impl Daemon {
 
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address())
+        format!("{}://{}", self.recipe.scheme, self.address())
     }
 
     /// The file that takes its standard output and error, over all its lives.
@@ -111,7 +116,8 @@ impl Daemon {
     }
 
     /// Starts it (again), on the same port and directory; nothing if it runs. Does not wait until it serves:
-    /// see [`Cluster::wait_until_ready`](crate::Cluster::wait_until_ready).
+    /// see `wait_until_ready` of [`Cluster`](crate::Cluster::wait_until_ready) and
+    /// [`ControlPlane`](crate::ControlPlane::wait_until_ready).
     ///
     /// # Errors
     /// If the program cannot be executed.
@@ -127,7 +133,7 @@ impl Daemon {
         let Recipe { program, arguments, environment, port_variable, directory, .. } = &self.recipe;
         let log = File::options().create(true).append(true).open(self.log()).context("cannot open the log")?;
         let mut command = Command::new(program);
-        // Settings for some other Mesos must not leak in.
+        // Settings for some other Mesos or Kubernetes must not leak in.
         let foreign = std::env::vars_os().map(|(name, _)| name);
         for name in foreign.filter(|name| is_foreign_setting(&name.to_string_lossy())) {
             command.env_remove(name);
@@ -196,6 +202,11 @@ impl Daemon {
         Ok(())
     }
 
+    pub(crate) fn state_and_log_tail(&self) -> String {
+        let state = if self.is_running() { "running" } else { "ENDED" };
+        format!("{} ({state}), end of its log:\n{}", self.name(), self.log_tail())
+    }
+
     /// The last lines of the log, for messages.
     pub(crate) fn log_tail(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
@@ -219,5 +230,5 @@ impl State {
 }
 
 fn is_foreign_setting(name: &str) -> bool {
-    ["MESOS_", "LIBPROCESS_", "MESOSD_"].iter().any(|prefix| name.starts_with(prefix))
+    ["MESOS_", "LIBPROCESS_", "MESOSD_", "ETCD_", "KUBE"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -1,11 +1,14 @@
-//! Runs `mesos/install`, which makes Mesos once and finds it in its cache from then on.
+//! Runs the `install` scripts, each of which makes its part once and finds it in its cache from then on.
 
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-/// Where the scripts and sources of the testbed are.
+/// What a script has installed in this process' time.
+type Done = Mutex<Option<PathBuf>>;
+
+/// Where the scripts and sources for Mesos are.
 #[must_use]
 pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("mesos")
@@ -17,21 +20,34 @@ pub fn scripts() -> PathBuf {
 /// # Errors
 /// If the script fails: what it prints on standard error says why.
 pub fn install(with_zookeeper: bool) -> Result<PathBuf> {
-    static DONE: Mutex<[Option<PathBuf>; 2]> = Mutex::new([None, None]);
-    let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let slot = &mut done[usize::from(with_zookeeper)];
-    if let Some(directory) = slot {
+    static DONE: [Done; 2] = [Mutex::new(None), Mutex::new(None)];
+    let arguments: &[&str] = if with_zookeeper { &["--zookeeper"] } else { &[] };
+    once(&DONE[usize::from(with_zookeeper)], &scripts().join("install"), arguments)
+}
+
+/// The directory with `etcd`, `kube-apiserver`, `kubectl` and `helm`, made first if need be (seven minutes, for Go to build them);
+/// at most once per process. Progress goes to standard error.
+///
+/// # Errors
+/// If the script fails: what it prints on standard error says why.
+pub fn install_kubernetes() -> Result<PathBuf> {
+    static DONE: Done = Mutex::new(None);
+    once(&DONE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/install"), &[])
+}
+
+fn once(done: &Done, script: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(directory) = &*done {
         return Ok(directory.clone());
     }
-    let directory = run_script(with_zookeeper)?;
-    *slot = Some(directory.clone());
+    let directory = run(script, arguments)?;
+    *done = Some(directory.clone());
     Ok(directory)
 }
 
-fn run_script(with_zookeeper: bool) -> Result<PathBuf> {
-    let script = scripts().join("install");
-    let mut command = Command::new(&script);
-    command.args(with_zookeeper.then_some("--zookeeper")).stdin(Stdio::null()).stderr(Stdio::inherit());
+fn run(script: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    let mut command = Command::new(script);
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("{} cannot be run", script.display()))?;
     ensure!(output.status.success(), "{} failed, {}: see its messages", script.display(), output.status);
     let directory = String::from_utf8(output.stdout).context("the installed directory is not UTF-8")?;

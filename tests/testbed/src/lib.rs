@@ -1,4 +1,4 @@
-//! A real Apache Mesos on one machine, for Microscaler's tests, demo and benches.
+//! A real Apache Mesos and a real Kubernetes API server on one machine, for Microscaler's tests, demo and benches.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -10,8 +10,10 @@
 //! # }
 //! ```
 //!
+//! [`ControlPlane::start`] is the same for Kubernetes.
+//!
 //! Masters and agents are separate processes around Mesos' own library; each can be killed, halted and started again. Everything
-//! ends with the [`Cluster`], tasks and files included, also if the process that owns it is killed.
+//! ends with the [`Cluster`] or [`ControlPlane`], tasks and files included, also if the process that owns it is killed.
 //!
 //! With `MICROSCALER_TESTBED_KEEP` in the environment the files (logs, sandboxes) stay.
 
@@ -21,15 +23,20 @@ pub mod bare;
 mod builder;
 mod cluster;
 mod daemon;
+mod home;
 mod install;
+mod kubeconfig;
+mod kubernetes;
 pub mod marked;
 mod ports;
 mod reaper;
 mod task;
+mod wait;
 pub mod wire;
 
 pub use builder::{Agent, Builder};
 pub use cluster::{AgentHandle, Cluster};
 pub use daemon::Daemon;
-pub use install::install;
+pub use install::{install, install_kubernetes};
+pub use kubernetes::ControlPlane;
 pub use task::{Task, Tasks};

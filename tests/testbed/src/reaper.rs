@@ -11,9 +11,8 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    pub(crate) fn start(installed: &Path, id: &str, directory: &Path) -> Result<Self> {
-        let program = installed.join("bin/testbed-reaper");
-        let mut command = Command::new(&program);
+    pub(crate) fn start(program: &Path, id: &str, directory: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
         // It must outlive a Ctrl-C and whoever ends our output; and it must not carry a mark itself.
         command.arg(id).arg(directory).current_dir("/").process_group(0).env_remove(crate::marked::VARIABLE);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
