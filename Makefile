@@ -36,7 +36,8 @@ install-manifests: ## Write manifests/install anew from the chart
 	@helm="$$(tests/testbed/kubernetes/install)/helm"; \
 	render() { \
 	  "$$helm" template microscaler charts/microscaler --namespace microscaler-system "$$@" | \
-	    sed -e '1i # Made by `make install-manifests` from charts/microscaler.' -e '/^# Source: /d' -e '/^ *helm.sh\/chart:/d' -e '/^ *app.kubernetes.io\/managed-by:/d' \
+	    sed -e '1i # Made by `make install-manifests` from charts/microscaler.' -e '/^# Source: /d' \
+	      -e '/^ *helm.sh\/chart:/d' -e '/^ *app.kubernetes.io\/managed-by:/d' \
 	      -e '/^  annotations:$$/{N;/helm.sh\/resource-policy/d}'; \
 	}; \
 	render --show-only templates/crds.yaml > manifests/install/crds.yaml; \

@@ -25,7 +25,7 @@ pub fn install(with_zookeeper: bool) -> Result<PathBuf> {
     once(&DONE[usize::from(with_zookeeper)], &scripts().join("install"), arguments)
 }
 
-/// The directory with `etcd`, `kube-apiserver`, `kubectl` and `helm`, made first if need be (seven minutes, for Go to build them);
+/// The directory with `etcd`, `kube-apiserver`, `kubectl`, `helm` and `glua`, made first if need be (seven minutes, for Go to build them);
 /// at most once per process. Progress goes to standard error.
 ///
 /// # Errors
