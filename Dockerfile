@@ -17,12 +17,12 @@ ARG BUILDARCH
 ARG TARGETARCH
 RUN <<'SH'
 set -eu
-case "${TARGETARCH:=$(dpkg --print-architecture)}" in
+case "$TARGETARCH" in
 amd64) triple=x86_64-unknown-linux-gnu gcc=x86_64-linux-gnu-gcc package="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
 arm64) triple=aarch64-unknown-linux-gnu gcc=aarch64-linux-gnu-gcc package="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 *) echo "no build for $TARGETARCH" >&2; exit 1 ;;
 esac
-[ "$TARGETARCH" != "${BUILDARCH:=$TARGETARCH}" ] || package=
+[ "$TARGETARCH" != "$BUILDARCH" ] || package=
 apt-get update
 apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev $package
 rm -rf /var/lib/apt/lists/*
@@ -35,7 +35,7 @@ SH
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target,id=target-$TARGETARCH <<'SH'
+    --mount=type=cache,target=/src/target,sharing=locked <<'SH'
 set -eu
 . /build.env
 RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$TRIPLE" --bin microscaler

@@ -212,6 +212,25 @@ fn values_end_up_where_they_count() {
     assert!(!kinds.iter().any(|id| id.starts_with("Secret") || id.starts_with("PodDisruptionBudget")), "{kinds:?}");
 }
 
+/// No Docker is needed to see that cargo understands what .dockerignore lets through.
+#[test]
+fn the_image_is_built_from_all_that_cargo_asks_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let context = tempfile::tempdir().unwrap();
+    let ignored = fs::read_to_string(root.join(".dockerignore")).unwrap();
+    for kept in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
+        let (from, to) = (root.join(kept), context.path().join(kept));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        if from.is_dir() { copy_directory(&from, &to) } else { drop(fs::copy(from, to).unwrap()) }
+    }
+    let cargo = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .current_dir(&context)
+        .output();
+    let cargo = cargo.unwrap();
+    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+}
+
 // ---- what a real API server says ----
 
 /// What would be applied is accepted without a warning.
