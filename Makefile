@@ -5,15 +5,18 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench bench-planner crds install-manifests build mesos clean
+.PHONY: help demo demo-kubernetes test lint bench bench-planner crds install-manifests build mesos kubernetes clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 demo: ## Start a real Mesos and show live how important work takes room and gives it back
 	@tests/testbed/demo
 
-test: lint mesos ## Run all tests, most of them on a real Mesos
+demo-kubernetes: ## The same with apps in a real Kubernetes API server, through kubectl
+	@tests/testbed/demo-kubernetes
+
+test: lint mesos kubernetes ## Run all tests, most of them on a real Mesos
 	cargo test --workspace --lib --bins --tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
 # Each test of the whole program has a Mesos of its own.
@@ -48,6 +51,9 @@ build: ## Build the release binary
 
 mesos: ## Install and build what the testbed needs
 	@tests/testbed/mesos/install --zookeeper > /dev/null
+
+kubernetes: ## Build what the testbed needs of Kubernetes, with Go
+	@tests/testbed/kubernetes/install > /dev/null
 
 clean: ## Remove what was built
 	cargo clean

@@ -43,6 +43,7 @@ pub mod backend;
 pub mod cli;
 pub mod demand;
 pub mod engine;
+pub mod kubernetes;
 pub mod policy;
 pub mod server;
 pub mod store;

@@ -15,6 +15,7 @@ use microscaler::api::validated::{App, Key};
 use microscaler::demand::{Board, PushDesk, PushError, Sources, Update};
 use microscaler::engine::clock;
 use microscaler::policy::world::Reading;
+use microscaler::store::secrets::Secrets;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -29,7 +30,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let (board, desk) = (Arc::new(Board::new()), Arc::new(PushDesk::new()));
-        Self { sources: Sources::new(board.clone(), desk.clone()), board, desk }
+        Self { sources: Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files())), board, desk }
     }
 
     /// With one app of one metric.
@@ -272,7 +273,7 @@ async fn pushes_reach_the_board_at_once() {
 async fn an_app_that_moves_to_another_pool_stays_known_whatever_the_order() {
     let desk = Arc::new(PushDesk::new());
     let boards = [Arc::new(Board::new()), Arc::new(Board::new())];
-    let mut pools = boards.each_ref().map(|board| Sources::new(board.clone(), desk.clone()));
+    let mut pools = boards.each_ref().map(|board| Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files())));
     let app = app("search", json!([metric("waiting", "push", &json!({}))]));
     pools[0].sync(std::slice::from_ref(&app));
     pools[1].sync(std::slice::from_ref(&app));

@@ -7,7 +7,6 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use microscaler::backend::mesos::Options;
 use microscaler::backend::{Backend, End, Orders};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::TaskPhase;
@@ -241,7 +240,7 @@ async fn a_lost_id_is_said() {
     assert!(said.contains(&id) && said.contains("default.main.framework.json") && said.contains("1 tasks"), "{said}");
     assert_eq!(running(&cluster), 1);
 
-    let mut rig = Rig::start_with(pool, lost.path(), Options { fresh: true });
+    let mut rig = Rig::start_as(pool, lost.path(), true);
     rig.ready().await;
     assert_ne!(rig.mesos.standing().framework_id, Some(id));
 }

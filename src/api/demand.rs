@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Quantity;
+use super::secret::Auth;
 
 /// One metric of demand. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -80,6 +81,9 @@ pub struct Http {
     #[serde(default = "second")]
     #[schemars(range(min = 1, max = 60_000))]
     pub timeout_milliseconds: i64,
+    /// How to authenticate. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
 }
 
 fn quarter_second() -> i64 {

@@ -7,6 +7,7 @@
 //! | the container it runs and where | [`template`] |
 //! | `MicroscalingPool`: the Mesos that it runs on | [`pool`] |
 //! | what is reported back | [`status`] |
+//! | where credentials are kept | [`secret`] |
 //! | amounts such as `500m` and `64Mi` | [`quantity`] |
 //! | the verdict of an API server on a manifest, without one | [`check`] |
 //! | the one reader of raw specs; all other code sees only its types | [`validated`] |
@@ -19,6 +20,7 @@ pub mod crd;
 pub mod demand;
 pub mod pool;
 pub mod quantity;
+pub mod secret;
 pub mod status;
 pub mod template;
 pub mod validated;

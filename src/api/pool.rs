@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Quantity;
+use super::secret::{SecretRef, SecretValue};
 use super::status::PoolStatus;
 
 /// A pool of hosts that apps share.
@@ -23,7 +24,9 @@ use super::status::PoolStatus;
     printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
     printcolumn(name = "Used", type_ = "string", json_path = ".status.used"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Free", type_ = "string", json_path = ".status.free", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MicroscalingPoolSpec {
@@ -46,7 +49,11 @@ pub enum Backend {
 /// An Apache Mesos cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.secretFile) || has(self.principal)").message("secretFile needs a principal"))]
+#[x_kube(
+    validation = Rule::new("!has(self.secretFile) || has(self.principal)").message("secretFile needs a principal"),
+    validation = Rule::new("!has(self.secretRef) || has(self.principal)").message("secretRef needs a principal"),
+    validation = Rule::new("!(has(self.secretFile) && has(self.secretRef))").message("name secretFile or secretRef, not both"),
+)]
 pub struct Mesos {
     /// Addresses of the masters; any of them leads to the leader.
     #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/?# \t\r\n]+/?$")))]
@@ -72,10 +79,14 @@ pub struct Mesos {
     #[schemars(length(min = 1, max = 253))]
     pub principal: Option<String>,
 
-    /// File that holds the principal's secret.
+    /// File that holds the principal's secret, where Microscaler runs without Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub secret_file: Option<String>,
+
+    /// Key of a Secret that holds the principal's secret, on Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
 
     /// How long Mesos keeps the tasks while no Microscaler is connected. Default: four weeks.
     #[serde(default = "four_weeks")]
@@ -85,6 +96,15 @@ pub struct Mesos {
     /// Room that is held in offers so that growth need not wait. Default: none, the pool is kept full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headroom: Option<Amounts>,
+}
+
+impl Mesos {
+    /// Where the principal's secret is kept, if there is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<SecretValue> {
+        let file = || self.secret_file.clone().map(SecretValue::File);
+        self.secret_ref.clone().map(SecretValue::SecretRef).or_else(file)
+    }
 }
 
 fn default_role() -> String {

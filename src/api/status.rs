@@ -35,6 +35,9 @@ pub struct AppStatus {
     /// The metrics as last read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub demand: Vec<DemandStatus>,
+    /// The metrics as last read, in a few words: jobs 120, cpu 0.7 (stale).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub demand_summary: String,
     /// Why it is so, in words.
     pub reason: String,
     /// Time from the last change of what is wanted until it ran.

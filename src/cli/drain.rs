@@ -13,11 +13,13 @@ use super::run;
 use crate::api::MicroscalingPool;
 use crate::api::validated::Key;
 use crate::demand::PushDesk;
-use crate::engine::pools::{Shared, supervise};
+use crate::engine::leadership::Leadership;
+use crate::engine::pools::{Frameworks, Shared, supervise};
 use crate::engine::report::Handle;
 use crate::server::metrics::Metrics;
 use crate::server::objects::List;
 use crate::server::pools::Pools;
+use crate::store::secrets::Secrets;
 use crate::store::{Specs, directory};
 
 /// End every task of a pool, each with its grace period, and start none.
@@ -99,7 +101,9 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
         pools: pools.clone(),
         metrics: Arc::new(Metrics::new(pools.clone(), &desk)),
         desk,
-        state_dir,
+        secrets: Arc::new(Secrets::in_files()),
+        frameworks: Frameworks::Directory(state_dir),
+        leadership: Leadership::alone(),
         fresh: false,
         drain: true,
     };

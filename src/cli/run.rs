@@ -12,10 +12,12 @@ use tracing::info;
 
 use crate::api::check::{Checker, Object};
 use crate::demand::PushDesk;
-use crate::engine::pools::{Shared, supervise};
+use crate::engine::leadership::Leadership;
+use crate::engine::pools::{Frameworks, Shared, supervise};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
 use crate::server::{ServerState, serve};
+use crate::store::secrets::Secrets;
 use crate::store::{SpecsFeed, directory};
 
 /// Keep the apps of a directory of manifests running, without Kubernetes.
@@ -130,8 +132,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pools = Arc::new(Pools::default());
     let desk = Arc::new(PushDesk::default());
     let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
-    let shared =
-        Shared { pools: pools.clone(), desk: desk.clone(), metrics: metrics.clone(), state_dir, fresh: args.fresh, drain: false };
+    let shared = Shared {
+        pools: pools.clone(),
+        desk: desk.clone(),
+        metrics: metrics.clone(),
+        secrets: Arc::new(Secrets::in_files()),
+        frameworks: Frameworks::Directory(state_dir),
+        leadership: Leadership::alone(),
+        fresh: args.fresh,
+        drain: false,
+    };
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
     let mut ended = shutdown;
@@ -180,7 +190,11 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<std::fs::File> {
     }
 }
 
-fn read_token(path: &Path) -> anyhow::Result<String> {
+/// The token in a file, without the white space around it.
+///
+/// # Errors
+/// When the file cannot be read, or is empty.
+pub fn read_token(path: &Path) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(path).with_context(|| format!("cannot read the push token in {}", path.display()))?;
     let token = token.trim().to_owned();
     if token.is_empty() {

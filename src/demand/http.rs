@@ -2,14 +2,17 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Response, Url};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::poll::{Rhythm, poll};
 use super::{DemandSource, Gauge};
 use crate::api::demand::Http;
+use crate::store::secrets::Secrets;
 
 /// A document that is larger was not meant to be polled four times a second.
 const MAX_BODY: usize = 1 << 20;
@@ -51,12 +54,15 @@ pub fn client() -> Result<Client, String> {
 /// A polled document with the client to poll it by.
 pub struct HttpSource {
     pub client: Client,
+    pub secrets: Arc<Secrets>,
+    /// Where the Secrets are that the spec names.
+    pub namespace: String,
     pub spec: Http,
 }
 
 impl DemandSource for HttpSource {
     async fn run(self, gauge: Gauge) {
-        let Self { client, spec } = self;
+        let Self { client, secrets, namespace, spec } = self;
         let url = match Url::parse(&spec.url) {
             Ok(url) => url,
             Err(error) => {
@@ -67,19 +73,28 @@ impl DemandSource for HttpSource {
         let ms = |n: i64| Duration::from_millis(u64::try_from(n).unwrap_or(0).max(1));
         let rhythm = Rhythm { every: ms(spec.poll_milliseconds), timeout: ms(spec.timeout_milliseconds) };
         let shown = shown(&url);
-        poll(rhythm, gauge, || async { read(&client, &url, &shown, &spec.pointer).await.map_err(|e| e.to_string()) }).await;
+        let ask = || async {
+            let authorization = match &spec.auth {
+                Some(auth) => Some(secrets.authorization(&namespace, auth).await.map_err(|error| error.to_string())?),
+                None => None,
+            };
+            let request =
+                authorization.iter().fold(client.get(url.clone()), |request, value| request.header(AUTHORIZATION, value));
+            read(request, &shown, &spec.pointer).await.map_err(|error| error.to_string())
+        };
+        poll(rhythm, gauge, ask).await;
     }
 }
 
-async fn read(client: &Client, url: &Url, shown: &str, pointer: &str) -> Result<f64, HttpError> {
-    let request = |error: reqwest::Error| HttpError::Request { url: shown.to_owned(), problem: root_cause(&error) };
-    let response = client.get(url.clone()).send().await.map_err(request)?;
+async fn read(request: RequestBuilder, shown: &str, pointer: &str) -> Result<f64, HttpError> {
+    let failed = |error: reqwest::Error| HttpError::Request { url: shown.to_owned(), problem: root_cause(&error) };
+    let response = request.send().await.map_err(failed)?;
     let status = response.status();
     if !status.is_success() {
         let excerpt = excerpt(response).await;
         return Err(HttpError::Status { url: shown.to_owned(), status: status.as_u16(), excerpt });
     }
-    let body = body(response, MAX_BODY + 1).await.map_err(request)?;
+    let body = body(response, MAX_BODY + 1).await.map_err(failed)?;
     if body.len() > MAX_BODY {
         return Err(HttpError::TooLarge { url: shown.to_owned() });
     }

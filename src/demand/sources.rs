@@ -13,11 +13,13 @@ use super::push::PushDesk;
 use super::{DemandSource, Gauge};
 use crate::api::demand::Source;
 use crate::api::validated::{App, Key, Metric};
+use crate::store::secrets::Secrets;
 
 /// The running sources of one pool. Dropping it ends them all.
 pub struct Sources {
     board: Arc<Board>,
     desk: Arc<PushDesk>,
+    secrets: Arc<Secrets>,
     /// Made when the first metric needs it; shared by all.
     client: Option<Result<Client, String>>,
     apps: HashMap<Key, AppFeeds>,
@@ -51,8 +53,8 @@ impl Drop for Task {
 impl Sources {
     /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
     #[must_use]
-    pub fn new(board: Arc<Board>, desk: Arc<PushDesk>) -> Self {
-        Self { board, desk, client: None, apps: HashMap::new() }
+    pub fn new(board: Arc<Board>, desk: Arc<PushDesk>, secrets: Arc<Secrets>) -> Self {
+        Self { board, desk, secrets, client: None, apps: HashMap::new() }
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -100,7 +102,11 @@ impl Sources {
             Source::Http(spec) => {
                 let gauge = gauge(&tally.http);
                 match self.client.get_or_insert_with(http::client) {
-                    Ok(client) => Some(spawn(HttpSource { client: client.clone(), spec: spec.clone() }, gauge)),
+                    Ok(client) => {
+                        let (client, secrets) = (client.clone(), self.secrets.clone());
+                        let namespace = app.namespace().to_owned();
+                        Some(spawn(HttpSource { client, secrets, namespace, spec: spec.clone() }, gauge))
+                    }
                     Err(why) => {
                         gauge.failure(format!("no HTTP client: {why}"));
                         None

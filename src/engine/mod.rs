@@ -13,6 +13,7 @@
 //! | plan → events for people | [`events`] |
 //! | reaction and convergence times | [`progress`] |
 //! | what the rest of the program sees of an engine | [`report`] |
+//! | whether this process is the one that acts | [`leadership`] |
 //! | the only caller of clocks | [`clock`] |
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::store::{Specs, SpecsFeed};
 pub mod clock;
 pub mod dispatch;
 pub mod events;
+pub mod leadership;
 pub mod pools;
 pub mod progress;
 pub mod report;

@@ -9,16 +9,19 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+use super::leadership::Leadership;
 use super::report::{Handle, Journal, Report};
 use super::{Engine, Inputs, Outputs, clock, ended as ended_by};
 use crate::api::pool::Mesos as MesosSpec;
 use crate::api::status::PoolStatus;
 use crate::api::validated::Key;
 use crate::backend::Standing;
-use crate::backend::mesos::{Mesos, Options};
+use crate::backend::mesos::{Mesos, Setting, SetupError, Store};
 use crate::demand::{Board, PushDesk, Sources};
+use crate::kubernetes::framework::PoolObject;
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
+use crate::store::secrets::Secrets;
 use crate::store::{PoolSpec, Specs, SpecsFeed};
 
 /// Events that a slow listener may lag behind before it misses some.
@@ -30,11 +33,32 @@ pub struct Shared {
     pub pools: Arc<Pools>,
     pub desk: Arc<PushDesk>,
     pub metrics: Arc<Metrics>,
-    pub state_dir: PathBuf,
+    pub secrets: Arc<Secrets>,
+    /// Where the id of each pool's framework is kept.
+    pub frameworks: Frameworks,
+    pub leadership: Leadership,
     /// Start as a new framework where the id of the old one is lost or was removed.
     pub fresh: bool,
     /// End every task and start none.
     pub drain: bool,
+}
+
+/// Where the ids of frameworks are kept.
+#[derive(Clone)]
+pub enum Frameworks {
+    /// In files of this directory.
+    Directory(PathBuf),
+    /// In the status of the pools' objects.
+    Objects(kube::Client),
+}
+
+impl Frameworks {
+    fn store(&self, pool: &Key) -> Store {
+        match self {
+            Self::Directory(path) => Store::file(path, pool),
+            Self::Objects(client) => Store::Object(Box::new(PoolObject::new(client.clone(), pool))),
+        }
+    }
 }
 
 /// A pool without an engine, after one has failed or could not start, is tried again after this time.
@@ -53,7 +77,15 @@ pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch
     let mut engines: BTreeMap<Key, Running> = BTreeMap::new();
     let (ended, mut ends) = mpsc::channel(16);
     let mut serial = 0;
+    let mut leadership = shared.leadership.clone();
+    let mut term = leadership.term();
     loop {
+        if term.is_some() && term != leadership.term() {
+            // Whoever has ceased to lead begins anew, with nothing in hand that another may have changed meanwhile.
+            info!("no longer leading; standing by");
+            end_all(&mut engines, &shared).await;
+        }
+        term = leadership.term();
         let newest = specs.borrow_and_update().clone();
         end_outdated(&mut engines, &newest, &shared).await;
         for (key, spec) in &newest.pools {
@@ -70,6 +102,7 @@ pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch
         tokio::select! {
             changed = specs.changed() => if changed.is_err() { break },
             () = ended_by(&mut shutdown) => break,
+            () = leadership.changed() => {}
             Some((key, serial)) = ends.recv() => {
                 if engines.get(&key).is_some_and(|running| running.serial == serial) {
                     error!(pool = %key, "the engine has ended by itself; it is started anew");
@@ -81,8 +114,12 @@ pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch
             () = tokio::time::sleep(RETRY), if incomplete => {}
         }
     }
-    for (key, running) in engines {
-        stop(&key, running, &shared).await;
+    end_all(&mut engines, &shared).await;
+}
+
+async fn end_all(engines: &mut BTreeMap<Key, Running>, shared: &Shared) {
+    for (key, running) in std::mem::take(engines) {
+        stop(&key, running, shared).await;
     }
 }
 
@@ -118,14 +155,21 @@ fn start(
     shared: &Shared,
     serial: u64,
     ended: mpsc::Sender<(Key, u64)>,
-) -> Result<Running, crate::backend::mesos::Error> {
-    let backend = Mesos::start(spec.pool.clone(), &shared.state_dir, Options { fresh: shared.fresh })?;
+) -> Result<Running, SetupError> {
+    let setting = Setting {
+        store: shared.frameworks.store(&spec.pool.key),
+        secrets: shared.secrets.clone(),
+        leadership: shared.leadership.clone(),
+        fresh: shared.fresh,
+    };
+    let backend = Mesos::start(spec.pool.clone(), setting)?;
     let board = Arc::new(Board::new());
     let empty = Report {
         pool: spec.raw.clone(),
         status: PoolStatus::default(),
         standing: Standing::default(),
         apps: Vec::new(),
+        leaving: BTreeMap::new(),
         problems: Vec::new(),
     };
     let (reports, reports_out) = watch::channel(Arc::new(empty));
@@ -144,7 +188,7 @@ fn start(
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
         specs,
-        sources: Sources::new(board.clone(), shared.desk.clone()),
+        sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone()),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

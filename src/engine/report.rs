@@ -1,6 +1,6 @@
 //! What an engine tells the rest of the program: its newest state, its events, and answers to questions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -20,6 +20,8 @@ pub struct Report {
     pub standing: Standing,
     /// In order of namespace and name.
     pub apps: Vec<AppReport>,
+    /// Apps that are gone from the specs, or have moved to another pool, with how many of their tasks have not ended here.
+    pub leaving: BTreeMap<Key, usize>,
     /// Specs that could not be taken over, with file, line and field: they are in force as last good, or not at all.
     pub problems: Vec<String>,
 }

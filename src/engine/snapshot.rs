@@ -18,11 +18,12 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
     world.end_orphans = specs.complete;
+    world.spared = specs.spared.clone();
     for (key, view) in &mut world.apps {
         let declared = specs.apps.get(key);
         // An app that names a pool which does not exist stays where it is: more likely a slip of the pen than a farewell.
         let stays = declared.is_some_and(|spec| spec.app.pool == pool.key || !specs.pools.contains_key(&spec.app.pool));
-        if !stays && view.spec.take().is_some() {
+        if !stays && !specs.spared.contains(key) && view.spec.take().is_some() {
             view.readings.clear();
             view.deleted = true;
         }

@@ -1,5 +1,6 @@
 //! Plan → status: what users and their tools read, in the conventions of Kubernetes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use crate::backend::Standing;
 use crate::policy::plan::{Plan, Verdict};
 use crate::policy::resources::Resources;
 use crate::policy::world::{AppView, Millis, TaskPhase, World};
-use crate::store::{AppSpec, Specs};
+use crate::store::{AppSpec, SpecProblem, Specs};
 
 /// Everything that a report is made of.
 pub struct Sight<'a> {
@@ -42,6 +43,8 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
         let this = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
         while before.next_if(|report| name(report) < this).is_some() {}
         let old = before.next_if(|report| name(report) == this).map(|report| &report.status);
+        // A Microscaler that has just started, or come to lead, goes on where the last one stopped.
+        let old = old.or(spec.raw.status.as_ref());
         AppReport { spec: spec.raw.clone(), status: app_status(sight, key, spec, old) }
     });
     let apps = apps.collect();
@@ -50,8 +53,14 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
         status: pool_status(sight, &previous.status.conditions),
         standing: sight.standing.clone(),
         apps,
+        leaving: leaving(sight.world),
         problems: sight.specs.problems.iter().map(|problem| problem.message.clone()).collect(),
     }
+}
+
+fn leaving(world: &World) -> BTreeMap<Key, usize> {
+    let gone = world.apps.iter().filter(|(_, view)| view.spec.is_none() && !view.tasks.is_empty());
+    gone.map(|(key, view)| (key.clone(), view.tasks.len())).collect()
 }
 
 fn pool_key(pool: &MicroscalingPool) -> Key {
@@ -62,10 +71,11 @@ fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>)
     let (Some(view), Some(verdict)) = (sight.world.apps.get(key), sight.plan.verdicts.get(key)) else {
         return AppStatus { reason: "not judged yet".to_owned(), conditions: unjudged(sight, spec), ..AppStatus::default() };
     };
-    let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key)).map(|problem| &*problem.message);
+    let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key));
     let reason = reason(sight, verdict, problem);
+    let demand = demand(&spec.app, view, verdict, sight.now);
     AppStatus {
-        observed_generation: spec.app.generation,
+        observed_generation: generation(spec, problem),
         phase: Some(verdict.phase),
         wanted: verdict.wanted,
         granted: verdict.granted,
@@ -75,11 +85,31 @@ fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>)
         stopping: verdict.stopping,
         replicas: verdict.running + verdict.starting,
         selector: format!("microscaling.dev/app={}", key.name()),
-        demand: demand(&spec.app, view, verdict, sight.now),
+        demand_summary: demand_summary(&demand),
+        demand,
         last_convergence_milliseconds: sight.progress.last(key).map(|took| to_tenths(took.as_secs_f64() * 1000.0)),
         conditions: app_conditions(sight, spec, verdict, problem, &reason, old),
         reason,
     }
+}
+
+/// Which generation is spoken of: one that could not be taken over was seen, too.
+fn generation(spec: &AppSpec, problem: Option<&SpecProblem>) -> i64 {
+    problem.and_then(|problem| problem.generation).unwrap_or(spec.app.generation)
+}
+
+/// `jobs 120, cpu 0.7 (stale)`.
+fn demand_summary(demand: &[DemandStatus]) -> String {
+    let one = |metric: &DemandStatus| {
+        let value = metric.value.map_or_else(|| "?".to_owned(), |value| ((value * 1000.0).round() / 1000.0).to_string());
+        let mark = match metric.state {
+            DemandState::Fresh => "",
+            DemandState::Stale => " (stale)",
+            DemandState::Failed => " (failed)",
+        };
+        format!("{} {value}{mark}", metric.name)
+    };
+    demand.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// A tenth of a millisecond is as fine as anyone reads.
@@ -88,11 +118,11 @@ fn to_tenths(milliseconds: f64) -> f64 {
 }
 
 /// The judgement in words; what stands in the way of all judgement comes first.
-fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&str>) -> String {
+fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&SpecProblem>) -> String {
     let judged = verdict.reason();
     match (problem, sight.standing.ready) {
         _ if sight.drained => "the pool is drained: tasks are ended and none is started".to_owned(),
-        (Some(problem), _) => format!("{problem} (the last good spec stays in force); {judged}"),
+        (Some(problem), _) => format!("{} (the last good spec stays in force); {judged}", problem.message),
         (None, false) => format!("no orders can be given: {}; {judged}", sight.standing.message),
         (None, true) => judged,
     }
@@ -114,7 +144,7 @@ fn app_conditions(
     sight: &Sight,
     spec: &AppSpec,
     verdict: &Verdict,
-    problem: Option<&str>,
+    problem: Option<&SpecProblem>,
     reason: &str,
     old: Option<&AppStatus>,
 ) -> Vec<Condition> {
@@ -142,7 +172,7 @@ fn app_conditions(
     ];
     let old = old.map_or(&[][..], |old| &old.conditions);
     let condition =
-        |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, spec.app.generation, old);
+        |(kind, status, word): (&str, bool, &str)| condition(sight, kind, status, word, reason, generation(spec, problem), old);
     list.into_iter().map(condition).collect()
 }
 

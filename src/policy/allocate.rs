@@ -16,6 +16,7 @@ use super::resources::Resources;
 use super::rollout;
 use super::seat::{Band, Seat, Turn};
 use super::world::{AgentIx, AppView, Millis, World};
+use crate::api::validated::Key;
 
 /// One decision in the making.
 pub(super) struct Allocation<'a> {
@@ -65,8 +66,10 @@ impl<'a> Allocation<'a> {
 
     /// Tasks of apps that were deleted end.
     fn end_orphans(&mut self) {
-        let gone = |view: &AppView| view.spec.is_none() && (view.deleted || self.world.end_orphans);
-        for (key, view) in self.world.apps.iter().filter(|(_, view)| gone(view)) {
+        let gone = |key: &Key, view: &AppView| {
+            view.spec.is_none() && (view.deleted || self.world.end_orphans) && !self.world.spared.contains(key)
+        };
+        for (key, view) in self.world.apps.iter().filter(|(key, view)| gone(key, view)) {
             for task in view.tasks.iter().filter(|task| is_live(task)) {
                 self.rooms.give(task.agent, task.resources);
                 self.plan.stops.push(Stop { app: key.clone(), task: Arc::clone(&task.id), why: StopReason::Deleted });

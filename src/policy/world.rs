@@ -1,6 +1,6 @@
 //! What a decision looks at: one pool with its apps, agents and tasks, as plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::resources::Resources;
@@ -26,6 +26,8 @@ pub struct World {
     pub agents: Vec<Agent>,
     /// Tasks of apps that this process never saw a spec of are ended. Unset while some specs cannot be read, as the app may be among them.
     pub end_orphans: bool,
+    /// Apps without a spec that are declared nevertheless: their tasks are left alone.
+    pub spared: Arc<BTreeSet<Key>>,
     /// Free room may exist that is not known: nothing is taken from others before it is.
     pub unsurveyed: bool,
     /// Room that was freed went elsewhere: nothing more is freed before this moment.

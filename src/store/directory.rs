@@ -160,9 +160,9 @@ impl Directory {
             }
         }
         specs.problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        specs.problems.extend(self.unreadable.iter().map(|message| SpecProblem { app: None, message: message.clone() }));
+        specs.problems.extend(self.unreadable.iter().map(|message| SpecProblem::new(None, message.clone())));
         specs.complete = specs.problems.is_empty();
-        specs.problems.extend(homeless(&specs));
+        specs.problems.extend(super::homeless(&specs));
         self.seen.retain(|(kind, key), _| match kind {
             Kind::App => specs.apps.contains_key(key),
             Kind::Pool => specs.pools.contains_key(key),
@@ -227,7 +227,7 @@ impl FileState {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("{}: {error}: its last good specs stay in force", path.display());
-                let problems = vec![SpecProblem { app: None, message }];
+                let problems = vec![SpecProblem::new(None, message)];
                 self.text = None;
                 return std::mem::replace(&mut self.problems, problems.clone()) != problems;
             }
@@ -242,7 +242,7 @@ impl FileState {
             let message =
                 format!("{}: is empty: its last good specs stay in force; delete the file to delete them", path.display());
             warn!("{message}");
-            self.problems = vec![SpecProblem { app: None, message }];
+            self.problems = vec![SpecProblem::new(None, message)];
             self.text = Some(text);
             return true;
         }
@@ -252,8 +252,7 @@ impl FileState {
         } else {
             self.merge(fresh);
         }
-        self.problems =
-            checked.problems.iter().map(|problem| SpecProblem { app: app_of(problem), message: problem.to_string() }).collect();
+        self.problems = checked.problems.iter().map(|problem| SpecProblem::new(app_of(problem), problem.to_string())).collect();
         for problem in &self.problems {
             warn!("{}: the last good spec stays in force", problem.message);
         }
@@ -268,19 +267,6 @@ impl FileState {
     }
 }
 
-/// Apps whose pool does not exist: nobody will do anything for them.
-fn homeless(specs: &Specs) -> Vec<SpecProblem> {
-    let lost = specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool));
-    let problem = |spec: &AppSpec| SpecProblem {
-        app: Some(spec.app.key.clone()),
-        message: format!(
-            "{}: spec.pool: there is no MicroscalingPool {}, so nothing is done for it",
-            spec.app.key, spec.app.pool
-        ),
-    };
-    lost.map(problem).collect()
-}
-
 fn app_of(problem: &Problem) -> Option<Key> {
     problem.about.as_ref().filter(|(kind, _)| *kind == Kind::App).map(|(_, key)| key.clone())
 }
@@ -291,7 +277,7 @@ fn same_object(a: &Object, b: &Object) -> bool {
 
 fn twice(kind: Kind, key: &Key) -> SpecProblem {
     let app = (kind == Kind::App).then(|| key.clone());
-    SpecProblem { app, message: format!("{kind} {key} is declared twice; the first one, by file name, counts") }
+    SpecProblem::new(app, format!("{kind} {key} is declared twice; the first one, by file name, counts"))
 }
 
 /// All manifests (`*.yaml`, `*.yml`, `*.json`) below `root`, each with what tells whether it has changed: its time of change and its size.

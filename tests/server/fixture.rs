@@ -10,6 +10,7 @@ use microscaler::demand::{Board, PushDesk, Sources};
 use microscaler::engine::clock;
 use microscaler::engine::report::{AppReport, Ask, Event, EventKind, Handle, Report};
 use microscaler::server::{Metrics, Pools, ServerState, serve};
+use microscaler::store::secrets::Secrets;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -43,7 +44,7 @@ impl Fixture {
     pub async fn new(push_token: Option<&str>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (board, desk, pools) = (Arc::new(Board::new()), Arc::new(PushDesk::new()), Arc::new(Pools::new()));
-        let mut sources = Sources::new(board.clone(), desk.clone());
+        let mut sources = Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files()));
         sources.sync(&[Arc::new(App::read(&search()).unwrap())]);
         let (engine, handle) = engine("main", vec![search()]);
         pools.insert(handle);
@@ -103,6 +104,7 @@ pub fn report(pool: &Key, apps: Vec<MicroscaledApp>) -> Report {
         status: serde_json::from_value(json!({"agents": 3, "tasks": 7})).unwrap(),
         standing: Standing { ready: true, connected: true, ..Standing::default() },
         apps: apps.into_iter().map(|app| AppReport { spec: Arc::new(app), status: status.clone() }).collect(),
+        leaving: std::collections::BTreeMap::new(),
         problems: vec!["bad.yaml:3: spec.x: unknown field".to_owned()],
     }
 }

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use microscaler::api::validated::{App, Pool};
 use microscaler::api::{MicroscaledApp, MicroscalingPool};
-use microscaler::backend::mesos::{Mesos, Options};
+use microscaler::backend::mesos::{Mesos, Setting, Store};
 use microscaler::backend::{Backend, Ending, Kill, Launch, Orders, task_id};
 use microscaler::engine::clock;
+use microscaler::engine::leadership::Leadership;
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AgentIx, AppView, Task, TaskPhase, World};
+use microscaler::store::secrets::Secrets;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -55,11 +57,14 @@ pub fn kill_of(app: &Arc<App>, id: &Arc<str>) -> Kill {
 
 impl Rig {
     pub fn start(pool: Arc<Pool>, state: &Path) -> Self {
-        Self::start_with(pool, state, Options::default())
+        Self::start_as(pool, state, false)
     }
 
-    pub fn start_with(pool: Arc<Pool>, state: &Path, options: Options) -> Self {
-        let mesos = Mesos::start(pool, state, options).unwrap();
+    /// `fresh`: as a new framework, even if one of the same name has tasks.
+    pub fn start_as(pool: Arc<Pool>, state: &Path, fresh: bool) -> Self {
+        let store = Store::file(state, &pool.key);
+        let setting = Setting { store, secrets: Arc::new(Secrets::in_files()), leadership: Leadership::alone(), fresh };
+        let mesos = Mesos::start(pool, setting).unwrap();
         let (world, endings, notes) = (World::default(), Vec::new(), Vec::new());
         Self { mesos, world, endings, notes, incarnation: clock::incarnation(), serial: 0 }
     }

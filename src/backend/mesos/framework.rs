@@ -1,4 +1,4 @@
-//! The framework's identity, the one thing that is stored: `<namespace>.<pool>.framework.json` in the state directory.
+//! The framework's identity, the one thing that is stored: in a file, or on Kubernetes in the status of the pool's object.
 //!
 //! Mesos gives it at the first subscription. Whoever subscribes with it owns the tasks; without it they are out of reach.
 
@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::validated::Pool;
+use crate::api::validated::{Key, Pool};
+use crate::kubernetes::framework::{PoolObject, PoolObjectError};
 
 /// What is stored. Only the id is used; the rest tells people what it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +21,13 @@ pub struct Framework {
     pub masters: Vec<String>,
 }
 
-/// The file.
-#[derive(Clone, Debug)]
-pub struct Store {
-    path: PathBuf,
+/// Where it is stored.
+#[derive(Clone)]
+pub enum Store {
+    /// A file in the state directory.
+    File(PathBuf),
+    /// The status of the pool's object on a Kubernetes API server.
+    Object(Box<PoolObject>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,15 @@ pub enum StoreError {
     Damaged { path: PathBuf, source: serde_json::Error },
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Object(#[from] PoolObjectError),
+}
+
+impl StoreError {
+    /// Whether it may be over in a moment, without anybody's doing.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
 }
 
 /// How the framework is called in Mesos' own pages.
@@ -42,68 +55,91 @@ pub fn name(pool: &Pool) -> String {
     pool.mesos.framework_name.clone().unwrap_or_else(default)
 }
 
-impl Store {
-    pub fn new(state_dir: &Path, pool: &Pool) -> Self {
-        Self { path: state_dir.join(format!("{}.{}.framework.json", pool.key.namespace(), pool.key.name())) }
+impl Framework {
+    pub fn new(id: Arc<str>, pool: &Pool) -> Self {
+        Self { id, name: name(pool), role: pool.mesos.role.clone(), masters: pool.mesos.masters.clone() }
     }
+}
 
-    pub fn path(&self) -> &Path {
-        &self.path
+impl Store {
+    /// `<namespace>.<pool>.framework.json` in this directory.
+    #[must_use]
+    pub fn file(state_dir: &Path, pool: &Key) -> Self {
+        Self::File(state_dir.join(format!("{}.{}.framework.json", pool.namespace(), pool.name())))
     }
 
     /// What is stored; `None` when nothing ever was, or it was lost.
-    pub fn load(&self) -> Result<Option<Framework>, StoreError> {
-        let path = self.path.clone();
-        match fs::read(&self.path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| StoreError::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::Read { path, source }),
+    pub(super) async fn load(&self, pool: &Pool) -> Result<Option<Framework>, StoreError> {
+        match self {
+            Self::File(path) => read(path),
+            Self::Object(object) => Ok(object.framework_id().await?.map(|id| Framework::new(id.into(), pool))),
         }
     }
 
     /// Stores it so that it outlives a crash of the machine from the moment this returns.
-    pub fn save(&self, framework: &Framework) -> Result<(), StoreError> {
-        self.write(framework).map_err(|source| StoreError::Write { path: self.path.clone(), source })
+    pub(super) async fn save(&self, framework: &Framework) -> Result<(), StoreError> {
+        match self {
+            Self::File(path) => write(path, framework).map_err(|source| StoreError::Write { path: path.clone(), source }),
+            Self::Object(object) => Ok(object.set_framework_id(&framework.id).await?),
+        }
     }
 
-    fn write(&self, framework: &Framework) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        let new = self.path.with_extension("json.new");
-        let mut file = File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, framework)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        File::open(dir)?.sync_all()
+    /// What to do when it is lost and the framework of this id is found to be ours, as the rest of a sentence.
+    pub(super) fn remedy(&self, lost: &Framework) -> String {
+        match self {
+            Self::File(path) => {
+                let text = serde_json::to_string(lost).unwrap_or_default();
+                format!("{} is missing. Restore it, or write {text} to it", path.display())
+            }
+            Self::Object(object) => format!("status.frameworkId is missing. To adopt them: {}", object.remedy(&lost.id)),
+        }
     }
+}
+
+fn read(path: &Path) -> Result<Option<Framework>, StoreError> {
+    match fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map(Some).map_err(|source| StoreError::Damaged { path: path.to_owned(), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn write(path: &Path, framework: &Framework) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let new = path.with_extension("json.new");
+    let mut file = File::create(&new)?;
+    serde_json::to_writer_pretty(&mut file, framework)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::testing::pool;
     use super::*;
 
-    fn store(dir: &Path) -> Store {
-        Store { path: dir.join("state").join("default.main.framework.json") }
+    #[tokio::test]
+    async fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pool, store) = (pool(), Store::file(&dir.path().join("state"), &Key::new("default", "main")));
+        assert_eq!(store.load(&pool).await.unwrap(), None);
+        let framework = Framework::new("f-1".into(), &pool);
+        store.save(&framework).await.unwrap();
+        assert_eq!(store.load(&pool).await.unwrap(), Some(framework));
+        assert!(dir.path().join("state/default.main.framework.json").exists());
     }
 
-    #[test]
-    fn what_is_saved_is_loaded() {
+    #[tokio::test]
+    async fn damage_is_said_and_not_papered_over() {
         let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path());
-        assert_eq!(store.load().unwrap(), None);
-        let framework = Framework { id: "f-1".into(), name: "n".into(), role: "r".into(), masters: vec!["http://m:5050".into()] };
-        store.save(&framework).unwrap();
-        assert_eq!(store.load().unwrap(), Some(framework));
-    }
-
-    #[test]
-    fn damage_is_said_and_not_papered_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path());
-        fs::create_dir_all(dir.path().join("state")).unwrap();
-        fs::write(store.path(), "{").unwrap();
-        assert!(matches!(store.load(), Err(StoreError::Damaged { .. })));
+        let store = Store::file(dir.path(), &Key::new("default", "main"));
+        fs::write(dir.path().join("default.main.framework.json"), "{").unwrap();
+        assert!(matches!(store.load(&pool()).await, Err(StoreError::Damaged { .. })));
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
 use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION};
 use reqwest::{Client, Response, StatusCode};
 use rustls_platform_verifier::BuilderVerifierExt;
 use url::{Host, Url};
 
 use crate::api::validated::Pool;
+use crate::store::secrets::{SecretError, Secrets, basic_authorization};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the head of an answer; a stream's body has no end.
@@ -22,6 +22,7 @@ pub struct Http {
     pub tls: Arc<rustls::ClientConfig>,
     client: Client,
     pool: Arc<Pool>,
+    secrets: Arc<Secrets>,
     hosts: Arc<[String]>,
 }
 
@@ -48,8 +49,8 @@ pub enum HttpError {
     Loop { url: Url },
     #[error("{url}: redirected to {location:?}, which is no address")]
     Location { url: Url, location: String },
-    #[error("cannot read the secret of principal {principal:?} from {path}: {source}")]
-    Secret { principal: String, path: String, source: std::io::Error },
+    #[error("the secret of principal {principal:?}: {source}")]
+    Secret { principal: String, source: SecretError },
 }
 
 /// An error with all its causes: reqwest's own words name only the outermost.
@@ -59,7 +60,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 impl Http {
-    pub fn new(pool: Arc<Pool>) -> Result<Self, SetupError> {
+    pub fn new(pool: Arc<Pool>, secrets: Arc<Secrets>) -> Result<Self, SetupError> {
         let tls = tls()?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls.clone())
@@ -76,7 +77,7 @@ impl Http {
             .map(|address| Url::parse(address).map_err(|source| SetupError::Address { address: address.clone(), source }));
         let masters = parsed.collect::<Result<Vec<_>, _>>()?;
         let hosts = masters.iter().filter_map(|url| url.host_str().map(str::to_owned)).collect();
-        Ok(Self { tls: Arc::new(tls), client, pool, hosts })
+        Ok(Self { tls: Arc::new(tls), client, pool, secrets, hosts })
     }
 
     /// The master that is tried the `n`th time.
@@ -89,14 +90,13 @@ impl Http {
     /// The value of the header `Authorization` for a master, if there is a principal. The secret is read anew each time, as it may change.
     pub async fn authorization(&self, url: &Url) -> Result<Option<String>, HttpError> {
         let mesos = &self.pool.mesos;
-        let (Some(principal), Some(path)) = (&mesos.principal, &mesos.secret_file) else { return Ok(None) };
+        let (Some(principal), Some(secret)) = (&mesos.principal, mesos.secret()) else { return Ok(None) };
         if !self.trusts(url) {
             return Ok(None);
         }
-        let secret = tokio::fs::read_to_string(path).await;
-        let secret = secret.map_err(|source| HttpError::Secret { principal: principal.clone(), path: path.clone(), source })?;
-        let pair = format!("{principal}:{}", secret.trim_end_matches(['\r', '\n']));
-        Ok(Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))))
+        let secret = self.secrets.read(self.pool.key.namespace(), &secret).await;
+        let secret = secret.map_err(|source| HttpError::Secret { principal: principal.clone(), source })?;
+        Ok(Some(basic_authorization(principal, &secret)))
     }
 
     /// Credentials go to the masters that the pool names and to their neighbours: a redirect must not carry them anywhere else.
@@ -197,7 +197,8 @@ mod tests {
         let text = format!(
             "{{apiVersion: microscaling.dev/v1alpha1, kind: MicroscalingPool, metadata: {{name: main}}, spec: {{mesos: {{masters: {masters}}}}}}}"
         );
-        Http::new(Arc::new(Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap())).unwrap()
+        let pool = Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap();
+        Http::new(Arc::new(pool), Arc::new(Secrets::in_files())).unwrap()
     }
 
     #[test]

@@ -195,7 +195,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let found = tasks_of_namesake(&Http::new(pool()).unwrap(), &url, "ms", "web").await;
+        let http = Http::new(pool(), Arc::new(crate::store::secrets::Secrets::in_files())).unwrap();
+        let found = tasks_of_namesake(&http, &url, "ms", "web").await;
         server.abort();
         found.map(|found| found.map(|(_, tasks)| tasks))
     }

@@ -109,6 +109,7 @@ impl Machine {
                 self.disconnected(message, false, world, &mut out);
             }
             Input::Blocked(why) | Input::Stalled(why) => self.disconnected(why, true, world, &mut out),
+            Input::StandingBy(leader) => self.disconnected(format!("standing by: {leader}"), false, world, &mut out),
             Input::Wire(event) => self.event(event, world, now, &mut out),
             Input::Inventory(found) => {
                 self.inventory = Inventory::Done(now + INVENTORY_EVERY_MS);

@@ -38,7 +38,6 @@ mod task;
 mod testing;
 mod wire;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,14 +45,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::calls::Batch;
-use self::framework::Store;
+pub use self::framework::Store;
 use self::http::Http;
+pub use self::http::SetupError;
 use self::machine::Machine;
 use self::session::{Link, Session};
 pub use self::stats::Stats;
 use super::{Applied, Backend, Orders, Standing};
 use crate::api::validated::Pool;
+use crate::engine::leadership::Leadership;
 use crate::policy::world::{Millis, World};
+use crate::store::secrets::Secrets;
 
 /// Events that wait for the engine. When it falls behind by more, the session stops reading, and so does the master sending.
 const MAX_WAITING: usize = 16_384;
@@ -86,46 +88,53 @@ enum Input {
     Blocked(String),
     /// As before, but nothing more is tried.
     Stalled(String),
+    /// Another process leads; who, in words.
+    StandingBy(String),
     Inventory(inventory::Inventory),
     /// Nothing but a reason to look.
     News,
 }
 
-/// Choices of the caller.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Register a new framework even when one of the same name has tasks and our file of its id is missing.
+/// What a session needs of its surroundings.
+#[derive(Clone)]
+pub struct Setting {
+    /// Where the framework's id is kept.
+    pub store: Store,
+    pub secrets: Arc<Secrets>,
+    /// Nothing is connected to before this process leads.
+    pub leadership: Leadership,
+    /// Register a new framework even when one of the same name has tasks and our note of its id is missing.
     pub fresh: bool,
 }
 
-/// A backend that cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Setup(#[from] http::SetupError),
-    #[error(transparent)]
-    Store(#[from] framework::StoreError),
-}
-
 impl Mesos {
-    /// Starts a session with the pool's masters. `state_dir` holds the framework's id; `options` are for the rare cases.
+    /// Starts a session with the pool's masters.
     ///
     /// # Errors
-    /// When the framework's id cannot be read, a master's address is none, or TLS cannot be set up. Everything that may mend itself
-    /// is told by [`Backend::standing`] instead.
+    /// When a master's address is none, or TLS cannot be set up. Everything that may mend itself is told by [`Backend::standing`] instead.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(pool: Arc<Pool>, state_dir: &Path, options: Options) -> Result<Self, Error> {
-        let http = Http::new(pool.clone())?;
-        let store = Store::new(state_dir, &pool);
-        let framework = store.load()?;
+    pub fn start(pool: Arc<Pool>, setting: Setting) -> Result<Self, SetupError> {
+        let Setting { store, secrets, leadership, fresh } = setting;
+        let http = Http::new(pool.clone(), secrets.clone())?;
         let (inputs, events) = mpsc::channel(MAX_WAITING);
         let (side, side_inputs) = mpsc::channel(16);
         let stats = Arc::new(Stats::default());
         let machine = Machine::new(&pool);
-        let stored = framework.is_some();
-        let session = Session { pool, http, store, framework, stored, fresh: options.fresh, inputs, stats: stats.clone() };
+        let session = Session {
+            pool,
+            http,
+            store,
+            leadership,
+            secrets,
+            framework: None,
+            loaded: false,
+            stored: false,
+            fresh,
+            inputs,
+            stats: stats.clone(),
+        };
         let session = tokio::spawn(session.run());
         Ok(Self { machine, link: None, events, side, side_inputs, stats, session })
     }
@@ -192,7 +201,7 @@ impl Backend for Mesos {
     fn apply(&mut self, Event(input): Event, world: &mut World, now: Millis) -> Applied {
         match &input {
             Input::Subscribed(link) => self.link = Some(link.clone()),
-            Input::Disconnected { .. } | Input::Blocked(_) | Input::Stalled(_) => self.link = None,
+            Input::Disconnected { .. } | Input::Blocked(_) | Input::Stalled(_) | Input::StandingBy(_) => self.link = None,
             _ => {}
         }
         let applied = self.machine.apply(input, world, now);

@@ -25,6 +25,8 @@ use super::wire::{Acknowledge, Call, Event as WireEvent, Incoming, Subscribed};
 use super::{Event, Input};
 use crate::api::validated::Pool;
 use crate::engine::clock;
+use crate::engine::leadership::{Leadership, Role};
+use crate::store::secrets::Secrets;
 
 pub const PATH: &str = "/master/api/v1/scheduler";
 const FIRST_DELAY_MS: u64 = 500;
@@ -76,8 +78,12 @@ pub struct Session {
     pub pool: Arc<Pool>,
     pub http: Http,
     pub store: Store,
+    pub leadership: Leadership,
+    pub secrets: Arc<Secrets>,
     /// What is stored, or was assigned in this run.
     pub framework: Option<Framework>,
+    /// What is stored has been read.
+    pub loaded: bool,
     /// The framework id is stored durably.
     pub stored: bool,
     /// A framework of our name that runs already is no reason to stop.
@@ -107,7 +113,12 @@ impl Session {
     /// Runs until nobody listens.
     pub async fn run(mut self) {
         let mut tries = 0;
+        let mut secrets = self.secrets.changes();
         for n in 0.. {
+            if !self.turn().await {
+                return;
+            }
+            secrets.mark_unchanged();
             let started = clock::instant();
             let end = self.connection(self.http.master(n)).await;
             if clock::instant().saturating_duration_since(started) > GOOD_AFTER {
@@ -125,9 +136,25 @@ impl Session {
             }
             tokio::select! {
                 () = sleep(delay) => {}
+                // It may be the one that was wrong or missing.
+                Ok(()) = secrets.changed() => {}
                 () = self.inputs.closed() => return,
             }
         }
+    }
+
+    /// Waits until this process is the one that acts. False when nobody listens any more.
+    async fn turn(&mut self) -> bool {
+        while let Role::Standby { leader } = self.leadership.role() {
+            if !self.forward(Input::StandingBy(leader.to_string())).await {
+                return false;
+            }
+            tokio::select! {
+                () = self.leadership.changed() => {}
+                () = self.inputs.closed() => return false,
+            }
+        }
+        true
     }
 
     async fn forward(&self, input: Input) -> bool {
@@ -135,6 +162,9 @@ impl Session {
     }
 
     async fn connection(&mut self, master: Url) -> End {
+        if let Err(error) = self.load().await {
+            return if error.is_passing() { End::Retry(error.to_string()) } else { End::Slow(error.to_string()) };
+        }
         if self.framework.is_none() && !self.fresh {
             match self.look_for_lost(&master).await {
                 Ok(None) => {}
@@ -148,17 +178,24 @@ impl Session {
         }
     }
 
+    /// Only now, when this process leads: another one may have stored it a moment ago.
+    async fn load(&mut self) -> Result<(), StoreError> {
+        if !self.loaded {
+            self.framework = self.store.load(&self.pool).await?;
+            (self.loaded, self.stored) = (true, self.framework.is_some());
+        }
+        Ok(())
+    }
+
     /// A framework of our name with tasks, of which we do not have the id.
     async fn look_for_lost(&self, master: &Url) -> Result<Option<String>, HttpError> {
         let name = framework::name(&self.pool);
         let lost = inventory::tasks_of_namesake(&self.http, master, &name, &self.pool.mesos.role).await?;
         Ok(lost.map(|(id, tasks)| {
+            let remedy = self.store.remedy(&Framework::new(id.clone(), &self.pool));
             format!(
-                "{} is missing, but framework {id} of the same name ({name}) has {tasks} tasks on this cluster. Restore the file, \
-                 or write {{\"id\": \"{id}\", \"name\": \"{name}\", \"role\": \"{}\", \"masters\": []}} to it; \
-                 or start with --fresh, which leaves those tasks to themselves",
-                self.store.path().display(),
-                self.pool.mesos.role
+                "framework {id} of the same name ({name}) has {tasks} tasks on this cluster, but {remedy}; or start with --fresh, \
+                 which leaves those tasks to themselves"
             )
         }))
     }
@@ -207,7 +244,7 @@ impl Session {
             Err(error) => return End::Retry(error.to_string()),
         };
         let new = self.framework.is_none();
-        if let Err(error) = self.remember(&subscribed) {
+        if let Err(error) = self.remember(&subscribed).await {
             return End::Slow(error.to_string());
         }
         self.stats.subscribed();
@@ -237,17 +274,12 @@ impl Session {
     }
 
     /// Stores the id before anything else is sent: tasks of a framework whose id is lost are out of reach.
-    fn remember(&mut self, subscribed: &Subscribed) -> Result<(), StoreError> {
-        let framework = Framework {
-            id: subscribed.framework_id.value.clone(),
-            name: framework::name(&self.pool),
-            role: self.pool.mesos.role.clone(),
-            masters: self.pool.mesos.masters.clone(),
-        };
+    async fn remember(&mut self, subscribed: &Subscribed) -> Result<(), StoreError> {
+        let framework = Framework::new(subscribed.framework_id.value.clone(), &self.pool);
         if !self.stored || self.framework.as_ref() != Some(&framework) {
             self.framework = Some(framework.clone());
             self.stored = false;
-            self.store.save(&framework)?;
+            self.store.save(&framework).await?;
             self.stored = true;
         }
         Ok(())

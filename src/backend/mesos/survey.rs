@@ -11,6 +11,7 @@ use crate::api::validated::Pool;
 use crate::backend::parse_task_id;
 use crate::policy::resources::Resources;
 use crate::policy::world::{Agent, AgentIx, Millis, Task, TaskPhase, World};
+use crate::store::secrets::Secrets;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,7 +69,7 @@ struct TaskPage {
 /// # Errors
 /// When no master answers with its pages, or HTTP cannot be set up.
 pub async fn look(pool: &Pool, world: &mut World, now: Millis) -> Result<(), Error> {
-    let http = Http::new(Arc::new(pool.clone()))?;
+    let http = Http::new(Arc::new(pool.clone()), Arc::new(Secrets::in_files()))?;
     let agents: Agents = page(&http, pool, "/master/slaves", "").await?;
     world.agents = agents.slaves.iter().map(agent).collect();
     let frameworks: Frameworks = page(&http, pool, "/master/frameworks", "").await?;

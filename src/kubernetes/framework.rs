@@ -1,0 +1,72 @@
+//! The id of a pool's framework, kept in the status of its object.
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource as _};
+use serde_json::json;
+
+use crate::api::MicroscalingPool;
+use crate::api::validated::Key;
+
+/// Its own, beside the one of the rest of the status: what one manager leaves out, another one keeps.
+const MANAGER: &str = "microscaler-framework";
+
+/// The object of a pool.
+#[derive(Clone)]
+pub struct PoolObject {
+    api: Api<MicroscalingPool>,
+    key: Key,
+}
+
+/// The API server did not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} the framework id of MicroscalingPool {pool}: {source}")]
+pub struct PoolObjectError {
+    what: &'static str,
+    pool: Key,
+    source: Box<kube::Error>,
+}
+
+impl PoolObject {
+    #[must_use]
+    pub fn new(client: Client, pool: &Key) -> Self {
+        Self { api: Api::namespaced(client, pool.namespace()), key: pool.clone() }
+    }
+
+    /// As stored on the API server, not in any cache: another process may have written it a moment ago.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn framework_id(&self) -> Result<Option<String>, PoolObjectError> {
+        let pool = self.api.get(self.key.name()).await.map_err(|source| self.error("read", source))?;
+        Ok(pool.status.and_then(|status| status.framework_id))
+    }
+
+    /// Stores it; from then on it outlives this process.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn set_framework_id(&self, id: &str) -> Result<(), PoolObjectError> {
+        let patch = json!({
+            "apiVersion": MicroscalingPool::api_version(&()),
+            "kind": MicroscalingPool::kind(&()),
+            "status": { "frameworkId": id },
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        let written = self.api.patch_status(self.key.name(), &params, &Patch::Apply(patch)).await;
+        written.map(drop).map_err(|source| self.error("store", source))
+    }
+
+    /// The command that stores this id.
+    #[must_use]
+    pub fn remedy(&self, id: &str) -> String {
+        format!(
+            "kubectl patch mpool {} -n {} --subresource=status --type=merge -p '{{\"status\":{{\"frameworkId\":\"{id}\"}}}}'",
+            self.key.name(),
+            self.key.namespace()
+        )
+    }
+
+    fn error(&self, what: &'static str, source: kube::Error) -> PoolObjectError {
+        PoolObjectError { what, pool: self.key.clone(), source: Box::new(source) }
+    }
+}

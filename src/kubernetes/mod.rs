@@ -1,0 +1,47 @@
+//! What an operator does beside its engines: it watches the objects of a Kubernetes API server, tells there what is going on, and settles
+//! with other replicas who leads.
+//!
+//! ```text
+//!  API server ── watch ──► index ──► Specs ──► engines ──► reports, events
+//!      ▲  ▲                  └─────► Objects ──┐                 │
+//!      │  └── status, events, finalizers ◄─────┴─────────────────┘
+//!      └───── lease ──► Leadership ──► engines
+//! ```
+//! An index owned by one task sees every object; all else follows from its snapshots and from the reports of the engines. Nothing here
+//! waits for anything there: with the API server away, the engines go on with what is known, and the status catches up afterwards.
+//!
+//! | look for | in |
+//! |---|---|
+//! | the way to the API server | [`connect`] |
+//! | what is on it, followed | [`watch`], [`index`], [`objects`] |
+//! | the Secrets that specs name | [`secrets`] |
+//! | the id of a pool's framework | [`framework`] |
+//! | who leads | [`lease`] |
+
+mod backoff;
+pub mod connect;
+pub mod framework;
+pub mod index;
+pub mod lease;
+pub mod objects;
+pub mod secrets;
+pub mod watch;
+
+/// The field manager of all that the operator writes, and the reporter of its events.
+pub const MANAGER: &str = "microscaler";
+/// Keeps an app's object until its tasks have ended.
+pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
+/// Keeps a pool's object while apps name it.
+pub const POOL_FINALIZER: &str = "microscaling.dev/apps";
+
+/// An error with all its causes: the outermost alone often tells nothing.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
