@@ -221,10 +221,14 @@ fn the_image_is_built_from_all_that_cargo_asks_for() {
     for kept in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
         let (from, to) = (root.join(kept), context.path().join(kept));
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        if from.is_dir() { copy_directory(&from, &to) } else { drop(fs::copy(from, to).unwrap()) }
+        if from.is_dir() {
+            copy_directory(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
     }
     let cargo = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(&context)
         .output();
     let cargo = cargo.unwrap();
