@@ -131,6 +131,7 @@ impl Operator {
             url: String::new(),
             runs: 0,
         };
+        std::fs::write(operator.token(), "the token of the tests").unwrap();
         operator.run();
         operator
     }
@@ -138,7 +139,13 @@ impl Operator {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
         command.args(["operator", "--listen", "127.0.0.1:0", "--lease-name", "microscaler"]).args(&self.arguments);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).env("POD_NAME", &self.name).env("NO_COLOR", "1");
+        command
+            .arg("--push-token-file")
+            .arg(self.token())
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .env("POD_NAME", &self.name)
+            .env("NO_COLOR", "1");
         command.env("MICROSCALER_LOG", "microscaler=debug,info").env_remove("KUBECONFIG").stdin(Stdio::null());
         command
     }
@@ -153,6 +160,11 @@ impl Operator {
             let rest = log.split_once("serving ")?.1;
             Some(rest.split_once('\n')?.0.trim().to_owned())
         });
+    }
+
+    /// The push token, the same for all replicas: pushes pass from one to another.
+    fn token(&self) -> PathBuf {
+        self.dir.path().join("token")
     }
 
     fn log_path(&self) -> PathBuf {
@@ -221,7 +233,10 @@ impl Operator {
     pub fn push(&self, app: &str, metric: &str, value: f64) {
         let app = format!("default/{app}");
         wait_for(&format!("{metric} of {app} to be taken"), || {
-            let (code, _, _) = super::microscaler(&["push", &app, metric, &value.to_string(), "--server", &self.url]);
+            let (value, token) = (value.to_string(), self.token());
+            let token = token.to_str().unwrap();
+            let (code, _, _) =
+                super::microscaler(&["push", &app, metric, &value, "--server", &self.url, "--push-token-file", token]);
             (code == 0).then_some(())
         });
     }
