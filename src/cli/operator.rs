@@ -21,7 +21,7 @@ use crate::kubernetes::watch::{Scope, watch_objects};
 use crate::kubernetes::{MANAGER, secrets};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
-use crate::server::{Readiness, ServerState, serve};
+use crate::server::{Readiness, Replicas, ServerState, serve};
 use crate::store::secrets::Secrets;
 
 /// Keep the MicroscaledApps of a Kubernetes cluster running on Mesos.
