@@ -17,15 +17,29 @@
 //! | the Secrets that specs name | [`secrets`] |
 //! | the id of a pool's framework | [`framework`] |
 //! | who leads | [`lease`] |
+//! | objects and reports side by side | [`sight`] |
+//! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
+//! | requests, budgets and pauses | [`call`], [`pace`] |
 
 mod backoff;
+pub mod call;
 pub mod connect;
+pub mod deletion;
 pub mod framework;
 pub mod index;
 pub mod lease;
 pub mod objects;
+pub mod pace;
+pub mod schedule;
 pub mod secrets;
+pub mod sight;
+pub mod status;
+pub mod statuses;
+pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod watch;
+pub mod writer;
 
 /// The field manager of all that the operator writes, and the reporter of its events.
 pub const MANAGER: &str = "microscaler";

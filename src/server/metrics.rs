@@ -45,6 +45,9 @@ pub struct Metrics {
     leader: Gauge<i64, AtomicI64>,
     lease_renewals: Counter,
     lease_renewal_failures: Counter,
+    status_writes: Family<Labels<1>, Counter>,
+    status_write_lag: Histogram,
+    kubernetes_events: Family<Labels<1>, Counter>,
 }
 
 impl Metrics {
@@ -67,6 +70,9 @@ impl Metrics {
             leader: Gauge::default(),
             lease_renewals: Counter::default(),
             lease_renewal_failures: Counter::default(),
+            status_writes: Family::default(),
+            status_write_lag: histogram(),
+            kubernetes_events: Family::default(),
         };
         // Until there is an election, there is nobody else.
         metrics.leads(true);
@@ -89,6 +95,12 @@ impl Metrics {
         registry.register("lease_renewals", "Renewals of the lease that this process holds", self.lease_renewals.clone());
         let failures = "Renewals of the lease that the API server did not answer or refused";
         registry.register("lease_renewal_failures", failures, self.lease_renewal_failures.clone());
+        let writes = "Statuses written to the API server, failed to be, and overtaken by newer ones before they could be";
+        registry.register("status_writes", writes, self.status_writes.clone());
+        let lag = "From a report that changes a status until that is on the API server";
+        registry.register("status_write_lag_seconds", lag, self.status_write_lag.clone());
+        let events = "Events written to the API server, failed to be, and dropped to keep within limits";
+        registry.register("kubernetes_events", events, self.kubernetes_events.clone());
     }
 
     /// A decision was made and took this long.
@@ -137,6 +149,21 @@ impl Metrics {
         self.lease_renewal_failures.inc();
     }
 
+    /// What became of so many statuses: written, failed or coalesced.
+    pub fn status_writes(&self, result: &str, count: u64) {
+        count_up(&self.status_writes, result, count);
+    }
+
+    /// A status was written this long after it changed.
+    pub fn status_write_lag(&self, took: Duration) {
+        self.status_write_lag.observe(took.as_secs_f64());
+    }
+
+    /// What became of so many events for Kubernetes: written, failed or dropped.
+    pub fn kubernetes_events(&self, result: &str, count: u64) {
+        count_up(&self.kubernetes_events, result, count);
+    }
+
     /// Forgets an app that was deleted.
     pub fn forget(&self, app: &Key) {
         self.convergence.remove(&app_labels(app));
@@ -149,6 +176,12 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+fn count_up(counters: &Family<Labels<1>, Counter>, result: &str, count: u64) {
+    if count > 0 {
+        counters.get_or_create(&[("result", result.to_owned())]).inc_by(count);
     }
 }
 

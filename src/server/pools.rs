@@ -10,7 +10,7 @@ use crate::api::validated::Key;
 use crate::engine::report::Handle;
 
 /// A member's number: the same pool, started anew, has another one.
-pub(super) type Serial = u64;
+pub(crate) type Serial = u64;
 
 /// The engines that run. Inserted and removed by whoever starts and ends them; streams follow the changes.
 pub struct Pools {
@@ -67,12 +67,12 @@ impl Pools {
         members.get(pool).map(|(_, handle)| handle.clone())
     }
 
-    pub(super) fn numbered(&self) -> Vec<(Serial, Handle)> {
+    pub(crate) fn numbered(&self) -> Vec<(Serial, Handle)> {
         self.members.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Changes whenever an engine is inserted or removed.
-    pub(super) fn changes(&self) -> watch::Receiver<Serial> {
+    pub(crate) fn changes(&self) -> watch::Receiver<Serial> {
         self.changes.subscribe()
     }
 }

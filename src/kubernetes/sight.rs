@@ -1,0 +1,191 @@
+//! The objects together with what the engines say, as both change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::{FutureExt as _, select_all};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+
+use super::objects::{Objects, ObjectsFeed};
+use crate::api::validated::Key;
+use crate::engine::clock;
+use crate::engine::report::{AppReport, Event, Handle, Report};
+use crate::policy::world::Millis;
+use crate::server::Pools;
+use crate::server::pools::Serial;
+
+/// All that is known at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    pub objects: Arc<Objects>,
+    pub engines: BTreeMap<Key, EngineSight>,
+}
+
+/// What is known of one engine.
+#[derive(Clone, Debug)]
+pub struct EngineSight {
+    pub report: Arc<Report>,
+    /// Since when it is known.
+    pub since: Millis,
+    /// It has known at some time all that runs.
+    pub has_been_ready: bool,
+}
+
+impl EngineSight {
+    /// What the engine says of an app.
+    #[must_use]
+    pub fn app(&self, key: &Key) -> Option<&AppReport> {
+        let apps = &self.report.apps;
+        let name = |app: &AppReport| (app.spec.metadata.namespace.clone(), app.spec.metadata.name.clone());
+        let wanted = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
+        apps.binary_search_by(|app| name(app).cmp(&wanted)).ok().and_then(|at| apps.get(at))
+    }
+
+    /// How many tasks of an app that is gone have not ended.
+    #[must_use]
+    pub fn leaving(&self, app: &Key) -> usize {
+        self.report.leaving.get(app).copied().unwrap_or(0)
+    }
+}
+
+/// Follows both; each has one of its own.
+pub struct Follower {
+    objects: ObjectsFeed,
+    pools: Arc<Pools>,
+    changes: watch::Receiver<Serial>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    serial: Serial,
+    pool: Key,
+    reports: watch::Receiver<Arc<Report>>,
+    /// Its engine has ended.
+    ended: bool,
+    since: Millis,
+    has_been_ready: bool,
+}
+
+impl Follower {
+    #[must_use]
+    pub fn new(objects: ObjectsFeed, pools: Arc<Pools>) -> Self {
+        let mut follower = Self { objects, changes: pools.changes(), pools, members: Vec::new() };
+        follower.join();
+        follower
+    }
+
+    /// The newest of all; what changes from now on is a change for [`changed`](Self::changed).
+    pub fn look(&mut self) -> Sight {
+        if self.changes.has_changed().unwrap_or(false) {
+            self.changes.mark_unchanged();
+            self.join();
+        }
+        let engines = self.members.iter_mut().map(|member| {
+            let report = member.reports.borrow_and_update().clone();
+            member.has_been_ready |= report.standing.ready;
+            let sight = EngineSight { report, since: member.since, has_been_ready: member.has_been_ready };
+            (member.pool.clone(), sight)
+        });
+        Sight { engines: engines.collect(), objects: self.objects.borrow_and_update().clone() }
+    }
+
+    fn join(&mut self) {
+        let mut known: BTreeMap<Serial, Member> = self.members.drain(..).map(|member| (member.serial, member)).collect();
+        let now = clock::now();
+        let member = |(serial, handle): (Serial, Handle)| {
+            let new = || Member {
+                serial,
+                pool: handle.pool.clone(),
+                reports: handle.reports.clone(),
+                ended: false,
+                since: now,
+                has_been_ready: false,
+            };
+            known.remove(&serial).unwrap_or_else(new)
+        };
+        self.members = self.pools.numbered().into_iter().map(member).collect();
+    }
+
+    /// Waits for a change of anything since the last look. Cancel-safe.
+    pub async fn changed(&mut self) {
+        let Self { objects, changes, members, .. } = self;
+        let reports = members.iter_mut().filter(|member| !member.ended).map(|member| {
+            let Member { reports, ended, .. } = member;
+            // The last report of an engine that has ended stays until it is removed.
+            async move { *ended = reports.changed().await.is_err() }.boxed()
+        });
+        let objects = async {
+            if objects.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = objects => {}
+            // Fails only without a sender, and that is in `pools`.
+            _ = changes.changed() => changes.mark_changed(),
+            _ = select_all(reports.chain([std::future::pending().boxed()])) => {}
+        }
+    }
+}
+
+/// Follows the events of all engines.
+pub struct Listener {
+    pools: Arc<Pools>,
+    changes: watch::Receiver<Serial>,
+    members: Vec<(Serial, broadcast::Receiver<Event>)>,
+}
+
+/// What a [`Listener`] has heard.
+#[derive(Debug)]
+pub enum Heard {
+    Event(Event),
+    /// So many have passed unheard.
+    Missed(u64),
+}
+
+impl Listener {
+    /// Nothing that happens after this returns goes unheard, but what comes faster than it is listened to.
+    #[must_use]
+    pub fn new(pools: Arc<Pools>) -> Self {
+        let mut listener = Self { changes: pools.changes(), pools, members: Vec::new() };
+        listener.join();
+        listener
+    }
+
+    fn join(&mut self) {
+        for (serial, handle) in self.pools.numbered() {
+            if self.members.iter().all(|(known, _)| *known != serial) {
+                self.members.push((serial, handle.events.subscribe()));
+            }
+        }
+    }
+
+    /// The next event. Cancel-safe.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            let Some((received, index)) = self.received().await else {
+                self.join();
+                continue;
+            };
+            // The next look begins with the next engine, so that a busy one does not drown the others.
+            self.members.rotate_left(index + 1);
+            match received {
+                Ok(event) => return Heard::Event(event),
+                Err(RecvError::Lagged(count)) => return Heard::Missed(count),
+                Err(RecvError::Closed) => drop(self.members.pop()),
+            }
+        }
+    }
+
+    /// What came from which engine; `None`: engines came or went.
+    async fn received(&mut self) -> Option<(Result<Event, RecvError>, usize)> {
+        let never = std::future::pending().boxed();
+        let any = self.members.iter_mut().map(|(_, events)| events.recv().boxed()).chain([never]);
+        tokio::select! {
+            (received, index, _) = select_all(any) => Some((received, index)),
+            // Fails only without a sender, and that is in `pools`.
+            _ = self.changes.changed() => None,
+        }
+    }
+}
