@@ -17,7 +17,10 @@ use crate::engine::clock;
 use crate::engine::pools::{Frameworks, Shared, supervise};
 use crate::kubernetes::connect::connect;
 use crate::kubernetes::lease::{self, Candidate};
+use crate::kubernetes::schedule::Limits;
+use crate::kubernetes::sight::Follower;
 use crate::kubernetes::watch::{Scope, watch_objects};
+use crate::kubernetes::writer::Writer;
 use crate::kubernetes::{MANAGER, secrets};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
@@ -108,13 +111,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desk: desk.clone(),
         metrics: metrics.clone(),
         secrets: vault,
-        frameworks: Frameworks::Objects(client),
+        frameworks: Frameworks::Objects(client.clone()),
         leadership: election.leadership.clone(),
         fresh: args.fresh,
         drain: false,
     };
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(watched.specs, shared, shutdown.clone()));
+    let follower = Follower::new(watched.objects, pools.clone());
+    let limits = Limits { per_second: args.status_writes_per_second, ..Limits::default() };
+    let writer =
+        tokio::spawn(Writer::new(client, follower, election.mandate.clone(), metrics.clone(), limits).run(shutdown.clone()));
     let mut ended = shutdown;
     let state = ServerState {
         pools,
@@ -133,6 +140,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     info!("stopping; all tasks are left running");
     stop.send_replace(true);
     engines.await?;
+    writer.await?;
     // Only now may another one act.
     election.resign().await;
     server.await??;
