@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -54,27 +55,30 @@ impl Repository {
     fn sync(&self, kubernetes: &Kubernetes) {
         let checkout = TempDir::new().unwrap();
         self.git(&["clone", "--quiet", ".", checkout.path().to_str().unwrap()]);
-        kubernetes.kubectl(&[&["apply", "-k", checkout.path().to_str().unwrap()][..], &SYNC].concat());
+        let mut apply = kubernetes.control.kubectl_command(&["apply", "-k", checkout.path().to_str().unwrap(), "-n", "default"]);
+        // With server-side apply, what is to be pruned is known by such a set.
+        apply.args(APPLY).args(["--prune", "--applyset=shop"]).env("KUBECTL_APPLYSET", "true");
+        let output = apply.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Whether the cluster is as the newest commit says.
+    /// Whether the newest commit would change nothing.
     fn is_in_step(&self, kubernetes: &Kubernetes) -> bool {
         let directory = self.dir.path().to_str().unwrap();
-        let mut diff = kubernetes.control.kubectl_command(&["diff", "-k", directory, "--server-side", "--force-conflicts"]);
-        diff.args(["--field-manager", "gitops"]).output().unwrap().status.success()
+        let would_be = kubernetes.kubectl(&[&["apply", "-k", directory, "--dry-run=server", "-o", "json"][..], &APPLY].concat());
+        specs(&would_be) == specs(&kubernetes.kubectl(&["get", "mpool,msa", "-o", "json"]))
     }
 }
 
-const SYNC: [&str; 8] = [
-    "--server-side",
-    "--force-conflicts",
-    "--field-manager=gitops",
-    "--prune",
-    "--selector=app.kubernetes.io/part-of=shop",
-    "--prune-allowlist=microscaling.dev/v1alpha1/MicroscaledApp",
-    "--prune-allowlist=microscaling.dev/v1alpha1/MicroscalingPool",
-    "--namespace=default",
-];
+const APPLY: [&str; 3] = ["--server-side", "--force-conflicts", "--field-manager=gitops"];
+
+/// The specs in a list of objects, by kind and name.
+fn specs(list: &str) -> BTreeMap<(String, String), Value> {
+    let list: Value = serde_json::from_str(list).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let spec = |object: &Value| ((text(&object["kind"]), text(&object["metadata"]["name"])), object["spec"].clone());
+    list["items"].as_array().unwrap().iter().map(spec).collect()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {

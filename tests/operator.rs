@@ -17,7 +17,8 @@ fn what_is_applied_runs_and_is_told_of() {
     // Apps first: their order does not matter.
     kubernetes.apply(&sleeper("search", &format!("priority: 1\nminReplicas: 2\nmaxReplicas: 12\n{PUSHED}")));
     kubernetes.apply(&sleeper("fulfilment", &format!("priority: 5\nminReplicas: 2\n{REMAINDER}")));
-    kubernetes.wait("the missing pool to be told of", || kubernetes.status("search").reason.contains("default/default"));
+    kubernetes
+        .wait("the missing pool to be told of", || kubernetes.status("search").reason.contains("no MicroscalingPool default"));
     assert_eq!(kubernetes.condition("msa", "search", "Stalled"), Some(("True".to_owned(), "PoolNotFound".to_owned())));
     kubernetes.apply_pool("default", &mesos);
     kubernetes.settle(&mesos, &[("search", 2), ("fulfilment", 14)]);
@@ -145,7 +146,7 @@ fn loosen(kubernetes: &Kubernetes) {
     fn strip(schema: &mut Value) {
         match schema {
             Value::Object(map) => {
-                for rule in ["x-kubernetes-validations", "minimum", "pattern", "oneOf", "required"] {
+                for rule in ["x-kubernetes-validations", "minimum", "pattern"] {
                     map.remove(rule);
                 }
                 map.values_mut().for_each(strip);
@@ -274,7 +275,7 @@ fn shards_and_namespaces_keep_apart() {
     kubernetes.apply(&labelled("depot", "b"));
     kubernetes.apply(&inside("shop", sleeper("web", "replicas: 1")));
     kubernetes.apply(&inside("depot", sleeper("batch", "replicas: 2")));
-    let mut a = Operator::named(&kubernetes, "a", &["--selector", "shard=a", "--lease-name", "microscaler"]);
+    let mut a = Operator::named(&kubernetes, "a", &["--selector", "shard=a"]);
     kubernetes.wait("the first shard", || running(&mesos, "web").len() == 1);
     kubernetes.kubectl(&["wait", "-n", "shop", "--for=condition=Ready", "msa/web", "--timeout=60s"]);
     assert!(running(&mesos, "batch").is_empty(), "the other shard's pool is not touched");

@@ -109,14 +109,14 @@ const THROTTLE: &str = "
 apiVersion: flowcontrol.apiserver.k8s.io/v1
 kind: PriorityLevelConfiguration
 metadata: {name: nothing}
-spec: {type: Limited, limited: {nominalConcurrencyShares: 0, lendablePercent: 0, limitResponse: {type: Reject}}}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: {type: Reject}}}
 ---
 apiVersion: flowcontrol.apiserver.k8s.io/v1
 kind: FlowSchema
 metadata: {name: nothing-for-the-operator}
 spec:
   priorityLevelConfiguration: {name: nothing}
-  matchingPrecedence: 1
+  matchingPrecedence: 2
   rules:
   - subjects: [{kind: ServiceAccount, serviceAccount: {name: microscaler, namespace: microscaler-system}}]
     resourceRules: [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*']}]
@@ -263,8 +263,8 @@ fn an_object_at_the_size_limit_is_served_like_any_other() {
     kubernetes.apply_pool("default", &mesos);
     // A trace of 250 KiB, the largest that a spec may hold, and annotations of 250 KiB, the most that an object may have.
     let mut trace = String::new();
-    for i in 0..13_000 {
-        let _ = write!(trace, "{},{}\\n", i * 1_000_000, 20);
+    for i in 0..13_000_u64 {
+        let _ = write!(trace, "{},{}\\n", i * 1_000_000_000, 20);
     }
     let demand =
         format!("demand:\n- name: recorded\n  simulated: {{trace: {{csv: \"{trace}\"}}}}\n  target: {{averageValue: 10}}");
