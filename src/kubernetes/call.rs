@@ -8,6 +8,8 @@ use kube::client::{Body, Client};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::policy::world::Millis;
+
 /// Far longer than an API server in order takes; a client of kube's own has no limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,20 @@ pub enum Kind {
     TooLarge,
     /// The same request will fail again: forbidden, or not valid.
     Refused,
+}
+
+impl Kind {
+    /// Whether all requests have to wait; and for how long at least, if the server says so.
+    #[must_use]
+    #[allow(clippy::option_option, reason = "whether, and how long")]
+    pub fn pause(self) -> Option<Option<Millis>> {
+        match self {
+            Self::Busy { retry_after } => Some(retry_after.map(|wait| Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX))),
+            // What fails for one object may fail for all.
+            Self::Broken => Some(None),
+            _ => None,
+        }
+    }
 }
 
 /// The object that the server answers with.

@@ -19,17 +19,26 @@
 //! | who leads | [`lease`] |
 //! | objects and reports side by side | [`sight`] |
 //! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
+//! | how long an object is kept that somebody has deleted | [`deletion`], [`finalize`], [`finalizer`] |
+//! | what is told as events, which of them are due, and the loop that writes them | [`notices`], [`events`], [`recorder`] |
+//! | all three loops | [`reporter`] |
 //! | requests, budgets and pauses | [`call`], [`pace`] |
 
 mod backoff;
 pub mod call;
 pub mod connect;
 pub mod deletion;
+pub mod events;
+pub mod finalize;
+pub mod finalizer;
 pub mod framework;
 pub mod index;
 pub mod lease;
+pub mod notices;
 pub mod objects;
 pub mod pace;
+pub mod recorder;
+pub mod reporter;
 pub mod schedule;
 pub mod secrets;
 pub mod sight;
@@ -41,8 +50,10 @@ mod testing;
 pub mod watch;
 pub mod writer;
 
-/// The field manager of all that the operator writes, and the reporter of its events.
+/// The field manager of what the operator writes.
 pub const MANAGER: &str = "microscaler";
+/// The reporter of its events.
+pub const REPORTER: &str = "microscaling.dev/microscaler";
 /// Keeps an app's object until its tasks have ended.
 pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
 /// Keeps a pool's object while apps name it.

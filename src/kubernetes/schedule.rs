@@ -404,14 +404,8 @@ impl Schedule {
         of_one.or(of_all)
     }
 
-    /// What fails for one object may fail for all.
     fn pause_after(&mut self, failure: &call::Failure, sent: Millis, now: Millis) -> Option<News> {
-        let wait = match failure.kind {
-            call::Kind::Busy { retry_after } => retry_after,
-            call::Kind::Broken => None,
-            _ => return None,
-        };
-        let wait = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(Millis::MAX));
+        let wait = failure.kind.pause()?;
         self.pause.failed(sent, now, wait).then(|| News::Away(failure.message.clone()))
     }
 }

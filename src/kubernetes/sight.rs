@@ -7,7 +7,8 @@ use futures::future::{FutureExt as _, select_all};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
-use super::objects::{Objects, ObjectsFeed};
+use super::objects::{Objects, ObjectsFeed, Seen};
+use crate::api::status::AppStatus;
 use crate::api::validated::Key;
 use crate::engine::clock;
 use crate::engine::report::{AppReport, Event, Handle, Report};
@@ -20,6 +21,19 @@ use crate::server::pools::Serial;
 pub struct Sight {
     pub objects: Arc<Objects>,
     pub engines: BTreeMap<Key, EngineSight>,
+    /// Apps that name a pool which does not exist, and since when.
+    pub homeless: BTreeMap<Key, Millis>,
+}
+
+/// A pool that is applied together with its apps may come after them.
+const GRACE: Millis = 1000;
+
+impl Sight {
+    /// Whether an app's pool does not exist, and is not just about to.
+    #[must_use]
+    pub fn is_homeless(&self, app: &Key, now: Millis) -> bool {
+        self.homeless.get(app).is_some_and(|since| now >= since + GRACE)
+    }
 }
 
 /// What is known of one engine.
@@ -55,6 +69,7 @@ pub struct Follower {
     pools: Arc<Pools>,
     changes: watch::Receiver<Serial>,
     members: Vec<Member>,
+    homeless: BTreeMap<Key, Millis>,
 }
 
 struct Member {
@@ -70,7 +85,7 @@ struct Member {
 impl Follower {
     #[must_use]
     pub fn new(objects: ObjectsFeed, pools: Arc<Pools>) -> Self {
-        let mut follower = Self { objects, changes: pools.changes(), pools, members: Vec::new() };
+        let mut follower = Self { objects, changes: pools.changes(), pools, members: Vec::new(), homeless: BTreeMap::new() };
         follower.join();
         follower
     }
@@ -87,7 +102,17 @@ impl Follower {
             let sight = EngineSight { report, since: member.since, has_been_ready: member.has_been_ready };
             (member.pool.clone(), sight)
         });
-        Sight { engines: engines.collect(), objects: self.objects.borrow_and_update().clone() }
+        let engines = engines.collect();
+        let objects = self.objects.borrow_and_update().clone();
+        self.find_homeless(&objects);
+        Sight { objects, engines, homeless: self.homeless.clone() }
+    }
+
+    fn find_homeless(&mut self, objects: &Objects) {
+        let (before, now) = (std::mem::take(&mut self.homeless), clock::now());
+        let has_no_pool = |seen: &Seen<AppStatus>| seen.pool.as_ref().is_some_and(|pool| !objects.pools.contains_key(pool));
+        let homeless = objects.apps.iter().filter(|(_, seen)| has_no_pool(seen));
+        self.homeless = homeless.map(|(key, _)| (key.clone(), before.get(key).copied().unwrap_or(now))).collect();
     }
 
     fn join(&mut self) {

@@ -95,13 +95,8 @@ fn app_status(sight: &Sight, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe,
         let reason = format!("{fault} (nothing is done for the app until this is put right)");
         return Some(failed_app(sight, key, scribe, "BadSpec", reason));
     }
-    if let Some(pool) = seen.pool.as_ref().filter(|pool| !sight.objects.pools.contains_key(*pool)) {
-        let reason = format!(
-            "spec.pool: there is no MicroscalingPool {} in namespace {}: create it, or name another one",
-            pool.name(),
-            pool.namespace()
-        );
-        return Some(failed_app(sight, key, scribe, "PoolNotFound", reason));
+    if let Some(pool) = seen.pool.as_ref().filter(|_| sight.is_homeless(key, now)) {
+        return Some(failed_app(sight, key, scribe, "PoolNotFound", no_pool(pool)));
     }
     let engine = engine?;
     let report = engine.app(key)?;
@@ -124,6 +119,13 @@ fn engine_of<'a>(sight: &'a Sight, key: &Key, seen: &Seen<AppStatus>) -> Option<
 fn is_blind(engine: &EngineSight, now: Millis) -> bool {
     let standing = &engine.report.standing;
     !standing.ready && !standing.stalled && !engine.has_been_ready && now < engine.since + PATIENCE
+}
+
+/// What is wrong, and what to do.
+#[must_use]
+pub fn no_pool(pool: &Key) -> String {
+    let (name, namespace) = (pool.name(), pool.namespace());
+    format!("spec.pool: there is no MicroscalingPool {name} in namespace {namespace}: create it, or name another one")
 }
 
 fn remaining(sight: &Sight, key: &Key) -> i64 {
@@ -266,7 +268,8 @@ mod tests {
     fn a_missing_pool_is_named() {
         let mut scene = Scene::new();
         scene.app("a", "main");
-        let status = app(&mut Judge::default(), &scene, 5).unwrap();
+        assert_eq!(app(&mut Judge::default(), &scene, 5), None, "it may be about to come");
+        let status = app(&mut Judge::default(), &scene, 2000).unwrap();
         assert_eq!(
             status.reason,
             "spec.pool: there is no MicroscalingPool main in namespace shop: create it, or name another one"

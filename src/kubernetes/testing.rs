@@ -55,7 +55,9 @@ impl Scene {
         let objects = Arc::new(Objects { apps: apps.collect(), pools: pools.collect(), selective: false });
         let engine =
             |report: &Report| EngineSight { report: Arc::new(report.clone()), since: 1, has_been_ready: report.standing.ready };
-        Sight { objects, engines: self.engines.iter().map(|(key, report)| (key.clone(), engine(report))).collect() }
+        let lost = self.apps.iter().filter(|(_, seen)| !seen.pool.as_ref().is_some_and(|pool| self.pools.contains_key(pool)));
+        let homeless = lost.map(|(key, _)| (key.clone(), 1)).collect();
+        Sight { objects, homeless, engines: self.engines.iter().map(|(key, report)| (key.clone(), engine(report))).collect() }
     }
 
     pub fn app(&mut self, name: &str, pool: &str) -> &mut Self {

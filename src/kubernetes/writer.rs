@@ -29,6 +29,8 @@ use crate::server::Metrics;
 const LOOK: Duration = Duration::from_millis(20);
 /// How often to see who leads, at least.
 const TICK: Duration = Duration::from_millis(250);
+/// Some of what is to be said depends on the time alone.
+const LONGEST_LOOK: Millis = 1000;
 /// What is left at the end gets this long.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,8 @@ impl Writer {
         if !leads {
             return;
         }
-        if self.dirty && clock::now() >= self.look_at {
+        let now = clock::now();
+        if now >= self.look_at && (self.dirty || now >= self.look_at + LONGEST_LOOK) {
             self.look();
         }
         for write in self.schedule.due(clock::now()) {

@@ -1,0 +1,101 @@
+//! An API server that is away, hangs, or has too much to do.
+
+use std::time::{Duration, Instant};
+
+use microscaler::api::status::Phase;
+use microscaler::kubernetes::schedule::Limits;
+use tokio::time::sleep;
+
+use super::fixture::{Rig, control_plane, converged};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_the_newest_is_written() {
+    let plane = control_plane();
+    let rig = Rig::new(&plane).await;
+    let mut apps = Vec::new();
+    for n in 0..10 {
+        apps.push(rig.app(&format!("a{n}")).await);
+    }
+    apps.iter().for_each(|app| rig.engine.judge(app, |_| {}));
+    rig.until("a9", |status| status.wanted == 5).await;
+    rig.quiet().await;
+    for halted in [false, true] {
+        if halted {
+            plane.api_server().stop().unwrap()
+        } else {
+            plane.api_server().kill()
+        }
+        for running in 0..60 {
+            let running = running + if halted { 100 } else { 0 };
+            apps.iter().for_each(|app| rig.engine.judge(app, |status| status.running = running));
+            sleep(Duration::from_millis(100)).await;
+        }
+        let phase = if halted { Phase::Converged } else { Phase::Shrinking };
+        apps.iter().for_each(|app| rig.engine.judge(app, |status| status.phase = Some(phase)));
+        let failed = rig.metric("microscaler_status_writes_total{result=\"failed\"}");
+        println!("6 s of an outage (halted: {halted}): {failed} writes failed");
+        if halted {
+            plane.api_server().resume().unwrap()
+        } else {
+            plane.api_server().start().unwrap()
+        }
+        tokio::task::block_in_place(|| plane.wait_until_ready()).unwrap();
+        let (begun, before) = (Instant::now(), rig.written());
+        let expected = if halted { 159 } else { 59 };
+        for n in 0..10 {
+            rig.until(&format!("a{n}"), |status| status.running == expected && status.phase == Some(phase)).await;
+        }
+        println!("caught up {:.1?} after it was ready, with {} writes", begun.elapsed(), rig.written() - before);
+        assert!(failed < 40.0, "{failed}");
+    }
+    rig.end().await;
+}
+
+const NO_PATCHES: &str = r#"
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: nothing}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: no-status}
+spec:
+  priorityLevelConfiguration: {name: nothing}
+  matchingPrecedence: 2
+  rules:
+  - subjects: [{kind: ServiceAccount, serviceAccount: {name: operator, namespace: default}}]
+    resourceRules:
+    - {verbs: [patch], apiGroups: [microscaling.dev], resources: [microscaledapps/status], namespaces: ["*"]}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_has_too_much_to_do_is_left_alone() {
+    let plane = control_plane();
+    plane.kubectl(&["create", "serviceaccount", "operator"]).unwrap();
+    let grant = ["create", "clusterrolebinding", "o", "--clusterrole=cluster-admin", "--serviceaccount=default:operator"];
+    plane.kubectl(&grant).unwrap();
+    let kubeconfig = plane.kubeconfig_for("default", "operator").unwrap();
+    let rig = Rig::with(&plane, &kubeconfig, Limits::default()).await;
+    rig.lead();
+    let a = rig.app("a").await;
+    rig.engine.judge(&a, |_| {});
+    rig.until("a", |status| status.wanted == 5).await;
+    plane.apply(NO_PATCHES).unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let failed = || rig.metric("microscaler_status_writes_total{result=\"failed\"}");
+    for running in 0..80 {
+        rig.engine.judge(&a, |status| status.running = running);
+        sleep(Duration::from_millis(100)).await;
+    }
+    let refused = failed();
+    println!("8 s of 429: {refused} tries, of {} changes", 80);
+    assert!((2.0..=12.0).contains(&refused), "{refused}");
+    assert_eq!(rig.status("a").await.running, 0);
+    plane.kubectl(&["delete", "flowschema", "no-status"]).unwrap();
+    let begun = Instant::now();
+    rig.engine.judge(&a, converged);
+    rig.until("a", |status| status.phase == Some(Phase::Converged)).await;
+    println!("written {:.1?} after that was over", begun.elapsed());
+    rig.end().await;
+}
