@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-kubernetes test lint bench bench-planner crds build mesos kubernetes clean
+.PHONY: help demo demo-kubernetes test lint bench bench-planner crds install-manifests build mesos kubernetes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,10 +28,24 @@ lint: ## Check format, lints and licences
 
 bench: mesos ## Measure reaction and convergence on a real Mesos, beside a bare client
 	cargo bench --bench reaction
+	cargo bench --bench operator
 	cargo bench --bench planner
 
-crds: ## Write crds/ anew from the types
+crds: ## Write crds/, and the chart's copy of it, anew from the types
 	cargo run -q -- crd --output-dir crds
+	cp crds/*.yaml charts/microscaler/files/crds/
+
+# What only Helm reads is left out.
+install-manifests: ## Write manifests/install anew from the chart
+	@helm="$$(tests/testbed/kubernetes/install)/helm"; \
+	render() { \
+	  "$$helm" template microscaler charts/microscaler --namespace microscaler-system "$$@" | \
+	    sed -e '1i # Made by `make install-manifests` from charts/microscaler.' -e '/^# Source: /d' \
+	      -e '/^ *helm.sh\/chart:/d' -e '/^ *app.kubernetes.io\/managed-by:/d' \
+	      -e '/^  annotations:$$/{N;/helm.sh\/resource-policy/d}'; \
+	}; \
+	render --show-only templates/crds.yaml > manifests/install/crds.yaml; \
+	render --set crds.install=false > manifests/install/microscaler.yaml
 
 build: ## Build the release binary
 	cargo build --release

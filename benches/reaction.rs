@@ -11,13 +11,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use microscaler_testbed::bare::{Framework, framework_info, scalar, task_info};
 use microscaler_testbed::wire::{Connection, Request};
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::{Value, json};
+use support::onlooker::{Onlooker, percentile, sorted};
 use support::{PATIENCE, PUSHED, REMAINDER, Scaler, sleeper};
 
 const AGENTS: usize = 4;
@@ -186,46 +186,6 @@ impl Pusher {
     }
 }
 
-/// Sees the master's own events: which task runs, and when.
-struct Onlooker {
-    seen: Receiver<(String, Instant)>,
-}
-
-impl Onlooker {
-    /// Subscribed when this returns.
-    fn start(mesos: &Cluster) -> Self {
-        let address = mesos.master_url().trim_start_matches("http://").parse().unwrap();
-        let headers = "Content-Type: application/json\r\nAccept: application/json\r\n";
-        let request = Request { method: "POST", path: "/api/v1", headers, body: br#"{"type":"SUBSCRIBE"}"# };
-        let mut events = Connection::open(address, PATIENCE).unwrap().subscribe(request).unwrap().ok().unwrap();
-        events.next().unwrap();
-        let (send, seen) = channel();
-        std::thread::spawn(move || {
-            while let Ok(Some(record)) = events.next() {
-                let now = Instant::now();
-                let event: Value = serde_json::from_slice(record).unwrap();
-                let update = &event["task_updated"];
-                let id = update["status"]["task_id"]["value"].as_str().filter(|_| update["state"] == "TASK_RUNNING");
-                if id.is_some_and(|id| send.send((id.to_owned(), now)).is_err()) {
-                    return;
-                }
-            }
-        });
-        Self { seen }
-    }
-
-    /// When the n-th task of the app began to run.
-    fn wait_running(&self, app: &str, n: usize) -> Instant {
-        let mut running = BTreeSet::new();
-        loop {
-            let (id, at) = self.seen.recv_timeout(PATIENCE).expect("tasks run in time");
-            if id.split('.').nth(1) == Some(app) && running.insert(id) && running.len() == n {
-                return at;
-            }
-        }
-    }
-}
-
 /// The bare client. Tasks are `(id, agent)`.
 struct Bare {
     framework: Framework,
@@ -299,21 +259,12 @@ impl Bare {
     }
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_secs_f64() * 1000.0
-}
-
 fn print_table(rows: &[(String, Vec<Duration>, Vec<Duration>)], rounds: usize, reactions: &Value) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("\npush → last RUNNING, milliseconds; {rounds} rounds each, load {}", load.split(' ').next().unwrap_or("?"));
     println!("{:<16} {:>10} {:>10} {:>12} {:>10} {:>7} {:>7}", "", "median", "p99", "bare median", "bare p99", "ratio", "p99");
     let mut report = Vec::new();
     for (name, ours, floor) in rows {
-        let sorted = |times: &[Duration]| {
-            let mut times = times.to_vec();
-            times.sort_unstable();
-            times
-        };
         let (ours, floor) = (sorted(ours), sorted(floor));
         let [om, op, fm, fp] = [percentile(&ours, 50), percentile(&ours, 99), percentile(&floor, 50), percentile(&floor, 99)];
         println!("{name:<16} {om:>10.1} {op:>10.1} {fm:>12.1} {fp:>10.1} {:>7.2} {:>7.2}", om / fm, op / fp);

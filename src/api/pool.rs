@@ -69,7 +69,8 @@ pub struct Mesos {
     #[schemars(length(min = 1, max = 253))]
     pub framework_name: Option<String>,
 
-    /// The user that tasks run as on the agents. Default: the user that Microscaler runs as.
+    /// The user that tasks run as on the agents. Default: the user that Microscaler runs as; nobody, where that one has no name, as in a
+    /// container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub user: Option<String>,

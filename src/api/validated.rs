@@ -340,9 +340,19 @@ fn version(template: &Template, size: Resources) -> Version {
     let env: Vec<_> = env.iter().map(|EnvVar { name, value }| [name, value]).collect();
     let ports: Vec<_> = ports.iter().map(|port| &port.name).collect();
     let text = serde_json::json!([cpu, memory, disk, gpu, command, shell, env, ports]).to_string();
-    let hash = fnv1a(text.as_bytes());
-    #[allow(clippy::cast_possible_truncation)]
-    Version((hash ^ (hash >> 32)) as u32)
+    Version(folded(text.as_bytes()))
+}
+
+/// Eight hexadecimal digits that stay the same for the same bytes.
+#[must_use]
+pub fn short_hash(bytes: &[u8]) -> String {
+    format!("{:08x}", folded(bytes))
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn folded(bytes: &[u8]) -> u32 {
+    let hash = fnv1a(bytes);
+    (hash ^ (hash >> 32)) as u32
 }
 
 /// FNV-1a of 64 bits (Fowler, Noll, Vo).

@@ -12,6 +12,7 @@ pub mod crd;
 pub mod describe;
 pub mod drain;
 pub mod get;
+pub mod operator;
 pub mod plan;
 pub mod push;
 pub mod run;
@@ -49,6 +50,8 @@ enum LogFormat {
 enum Command {
     /// Keep the apps of a directory of manifests running, without Kubernetes.
     Run(run::Args),
+    /// Keep the MicroscaledApps of a Kubernetes cluster running on Mesos.
+    Operator(operator::Args),
     /// Judge manifests as a Kubernetes API server would, with file, line and field.
     Check(check::Args),
     /// Print what would be done, and why, without doing it.
@@ -78,6 +81,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Run(args) => on_runtime(run::run(args)),
+        Command::Operator(args) => on_runtime(operator::run(args)),
         Command::Plan(args) => on_runtime(plan::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Describe(args) => on_runtime(describe::run(args)),
@@ -104,9 +108,9 @@ fn on_runtime(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
 }
 
-/// Logs go to stderr, so that stdout is the verb's alone. Only `run` says more than warnings by itself.
+/// Logs go to stderr, so that stdout is the verb's alone. Only those that run for long say more than warnings by itself.
 fn start_logging(cli: &Cli) {
-    let quiet = !matches!(cli.command, Command::Run(_));
+    let quiet = !matches!(cli.command, Command::Run(_) | Command::Operator(_));
     let default = if quiet { "warn" } else { "info" };
     let filter = cli.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| default.to_owned());
     let builder =

@@ -16,7 +16,7 @@ use crate::engine::leadership::Leadership;
 use crate::engine::pools::{Frameworks, Shared, supervise};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
-use crate::server::{ServerState, serve};
+use crate::server::{Readiness, ServerState, serve};
 use crate::store::secrets::Secrets;
 use crate::store::{SpecsFeed, directory};
 
@@ -145,7 +145,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
     let mut ended = shutdown;
-    let state = ServerState { pools, desk, metrics, push_token };
+    let state = ServerState { pools, desk, metrics, push_token, readiness: Readiness::Pools, replicas: None };
     let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
     tokio::select! {
         signal = signalled() => signal?,
@@ -190,7 +190,11 @@ pub fn lock(state_dir: &Path) -> anyhow::Result<std::fs::File> {
     }
 }
 
-fn read_token(path: &Path) -> anyhow::Result<String> {
+/// The token in a file, without the white space around it.
+///
+/// # Errors
+/// When the file cannot be read, or is empty.
+pub fn read_token(path: &Path) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(path).with_context(|| format!("cannot read the push token in {}", path.display()))?;
     let token = token.trim().to_owned();
     if token.is_empty() {

@@ -156,7 +156,7 @@ fn shown(url: &Url) -> String {
 }
 
 /// The last cause is the one that tells something: "connection refused" rather than "error sending request".
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     loop {
         if let Some(io) = cause.downcast_ref::<io::Error>()

@@ -55,14 +55,14 @@ impl Leadership {
     /// Waits for another part to play. Once nobody elects any more, for ever.
     pub async fn changed(&mut self) {
         if self.role.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
     /// Waits until this process leads.
     pub async fn leads(&mut self) {
         if self.role.wait_for(|role| matches!(role, Role::Leader { .. })).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -56,7 +56,7 @@ impl Frameworks {
     fn store(&self, pool: &Key) -> Store {
         match self {
             Self::Directory(path) => Store::file(path, pool),
-            Self::Objects(client) => Store::Object(PoolObject::new(client.clone(), pool)),
+            Self::Objects(client) => Store::Object(Box::new(PoolObject::new(client.clone(), pool))),
         }
     }
 }

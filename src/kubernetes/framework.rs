@@ -59,8 +59,18 @@ impl PoolObject {
     /// The command that stores this id.
     #[must_use]
     pub fn remedy(&self, id: &str) -> String {
+        self.patch_by_hand(&format!("\"{id}\""))
+    }
+
+    /// The command that forgets it.
+    #[must_use]
+    pub fn amnesia(&self) -> String {
+        self.patch_by_hand("null")
+    }
+
+    fn patch_by_hand(&self, id: &str) -> String {
         format!(
-            "kubectl patch mpool {} -n {} --subresource=status --type=merge -p '{{\"status\":{{\"frameworkId\":\"{id}\"}}}}'",
+            "kubectl patch mpool {} -n {} --subresource=status --type=merge -p '{{\"status\":{{\"frameworkId\":{id}}}}}'",
             self.key.name(),
             self.key.namespace()
         )

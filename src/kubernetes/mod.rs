@@ -12,7 +12,9 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what is on the API server | [`objects`] |
+//! | the way to the API server | [`connect`] |
+//! | what is on it, followed | [`watch`], [`index`], [`objects`] |
+//! | the Secrets that specs name | [`secrets`] |
 //! | the id of a pool's framework | [`framework`] |
 //! | who leads | [`lease`] |
 //! | objects and reports side by side | [`sight`] |
@@ -22,12 +24,15 @@
 //! | all three loops | [`reporter`] |
 //! | requests, budgets and pauses | [`call`], [`pace`] |
 
+mod backoff;
 pub mod call;
+pub mod connect;
 pub mod deletion;
 pub mod events;
 pub mod finalize;
 pub mod finalizer;
 pub mod framework;
+pub mod index;
 pub mod lease;
 pub mod notices;
 pub mod objects;
@@ -35,12 +40,14 @@ pub mod pace;
 pub mod recorder;
 pub mod reporter;
 pub mod schedule;
+pub mod secrets;
 pub mod sight;
 pub mod status;
 pub mod statuses;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod watch;
 pub mod writer;
 
 /// The field manager of what the operator writes.
@@ -51,3 +58,15 @@ pub const REPORTER: &str = "microscaling.dev/microscaler";
 pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
 /// Keeps a pool's object while apps name it.
 pub const POOL_FINALIZER: &str = "microscaling.dev/apps";
+
+/// An error with all its causes: the outermost alone often tells nothing.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

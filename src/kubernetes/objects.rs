@@ -14,6 +14,8 @@ pub struct Objects {
     pub apps: BTreeMap<Key, Arc<Seen<AppStatus>>>,
     /// Only those that the selector chooses.
     pub pools: BTreeMap<Key, Arc<Seen<PoolStatus>>>,
+    /// There is a selector: a pool that is not here may well exist, and apps are here only with their pools.
+    pub selective: bool,
 }
 
 /// The newest objects. Empty until all have been read once.

@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use super::error::ApiError;
+use super::forward;
+
+/// What proxies put on the requests that they forward, and replicas of our own.
+const FORWARDERS: [HeaderName; 3] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for"), forward::FORWARDED];
 
 /// With a token configured, whoever bears it. Without one, programs on this machine, and nothing that merely passes through it: a
-/// request forwarded by a proxy, or sent by a browser on behalf of a page from elsewhere.
+/// request forwarded by a proxy or by another replica, or sent by a browser on behalf of a page from elsewhere.
 ///
 /// # Errors
 /// 401 without the right token; 403 where none is configured and the request is not from here.
@@ -22,7 +26,7 @@ pub fn check(token: Option<&str>, peer: IpAddr, headers: &HeaderMap) -> Result<(
     if !is_local(peer) {
         return forbidden(format!("only this machine may do this, and {peer} is not it"));
     }
-    if headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for") {
+    if FORWARDERS.iter().any(|name| headers.contains_key(name)) {
         return forbidden("only this machine may do this, and a proxy has forwarded the request".to_owned());
     }
     match headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
@@ -103,7 +107,9 @@ mod tests {
         ] {
             assert_eq!(status(None, "127.0.0.1", &[("origin", origin)]), expected, "{origin}");
         }
-        assert_eq!(status(None, "127.0.0.1", &[("x-forwarded-for", "10.0.0.1")]), 403);
+        for header in ["forwarded", "x-forwarded-for", "x-microscaler-forwarded"] {
+            assert_eq!(status(None, "127.0.0.1", &[(header, "10.0.0.1")]), 403);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is counted and timed where it happens, for /metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -41,6 +42,9 @@ pub struct Metrics {
     calls: Family<Labels<1>, Counter>,
     endings: Family<Labels<1>, Counter>,
     push_errors: Counter,
+    leader: Gauge<i64, AtomicI64>,
+    lease_renewals: Counter,
+    lease_renewal_failures: Counter,
     status_writes: Family<Labels<1>, Counter>,
     status_write_lag: Histogram,
     kubernetes_events: Family<Labels<1>, Counter>,
@@ -63,10 +67,15 @@ impl Metrics {
             calls: Family::default(),
             endings: Family::default(),
             push_errors: Counter::default(),
+            leader: Gauge::default(),
+            lease_renewals: Counter::default(),
+            lease_renewal_failures: Counter::default(),
             status_writes: Family::default(),
             status_write_lag: histogram(),
             kubernetes_events: Family::default(),
         };
+        // Until there is an election, there is nobody else.
+        metrics.leads(true);
         metrics.register();
         metrics
     }
@@ -82,6 +91,10 @@ impl Metrics {
         registry.register("calls", "Calls written to Mesos masters", self.calls.clone());
         registry.register("endings", "Tasks that have ended, by how", self.endings.clone());
         registry.register("push_errors", "Pushes of demand that were refused", self.push_errors.clone());
+        registry.register("leader", "1 if this process leads, 0 if it stands by", self.leader.clone());
+        registry.register("lease_renewals", "Renewals of the lease that this process holds", self.lease_renewals.clone());
+        let failures = "Renewals of the lease that the API server did not answer or refused";
+        registry.register("lease_renewal_failures", failures, self.lease_renewal_failures.clone());
         let writes = "Statuses written to the API server, failed to be, and overtaken by newer ones before they could be";
         registry.register("status_writes", writes, self.status_writes.clone());
         let lag = "From a report that changes a status until that is on the API server";
@@ -119,6 +132,21 @@ impl Metrics {
     /// A push was refused.
     pub fn push_error(&self) {
         self.push_errors.inc();
+    }
+
+    /// Whether this process is the one that acts.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// The lease was renewed.
+    pub fn lease_renewed(&self) {
+        self.lease_renewals.inc();
+    }
+
+    /// The API server did not answer, or refused to renew the lease.
+    pub fn lease_not_renewed(&self) {
+        self.lease_renewal_failures.inc();
     }
 
     /// What became of so many statuses: written, failed or coalesced.

@@ -9,6 +9,7 @@
 //! | /v1/events, /v1/watch (server-sent events) | [`events`], [`watch`] |
 //! | /v1/demand | [`push`] |
 //! | who may push and drain | [`access`] |
+//! | what a replica does with requests when another one leads | [`forward`] |
 //! | errors as JSON | [`error`] |
 //!
 //! Reading never disturbs an engine: all but /v1/tasks look at the reports that engines publish.
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
@@ -32,6 +34,7 @@ pub mod access;
 pub mod collector;
 pub mod error;
 pub mod events;
+pub mod forward;
 pub mod health;
 pub mod metrics;
 pub mod objects;
@@ -40,6 +43,8 @@ pub mod push;
 pub mod watch;
 
 use error::ApiError;
+pub use forward::Replicas;
+pub use health::Readiness;
 pub use metrics::Metrics;
 pub use pools::Pools;
 
@@ -70,6 +75,9 @@ pub struct ServerState {
     pub metrics: Arc<Metrics>,
     /// Needed to push and to drain. Without one, only this machine may.
     pub push_token: Option<String>,
+    pub readiness: Readiness,
+    /// `None`: there is nobody else, and all is answered here.
+    pub replicas: Option<Replicas>,
 }
 
 /// What every handler sees.
@@ -124,6 +132,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/drain/{namespace}/{pool}", post(objects::drain))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(shared.clone(), forward::pass_on))
         .with_state(shared)
 }
 

@@ -103,15 +103,15 @@ impl Secrets {
     }
 
     /// Takes over what is known of a Secret now; `None`: nobody names it any more.
-    pub fn put(&self, key: SecretKey, secret: Option<Secret>) {
+    pub fn put(&self, key: &SecretKey, secret: Option<&Secret>) {
         let Some(known) = &self.known else { return };
         let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = match secret.clone() {
-            Some(secret) => known.insert(key, secret),
-            None => known.remove(&key),
+        let before = match secret {
+            Some(secret) => known.insert(key.clone(), secret.clone()),
+            None => known.remove(key),
         };
         drop(known);
-        if before != secret {
+        if before.as_ref() != secret {
             self.changes.send_modify(|count| *count += 1);
         }
     }
@@ -138,8 +138,8 @@ mod tests {
         SecretValue::SecretRef(SecretRef { name: name.to_owned(), key: key.to_owned() })
     }
 
-    fn secret(value: &[u8]) -> Option<Secret> {
-        Some(Secret::Data(BTreeMap::from([("token".to_owned(), value.to_vec())])))
+    fn secret(value: &[u8]) -> Secret {
+        Secret::Data(BTreeMap::from([("token".to_owned(), value.to_vec())]))
     }
 
     #[tokio::test]
@@ -148,13 +148,13 @@ mod tests {
         let key = ("shop".to_owned(), "mesos".to_owned());
         let read = || async { secrets.read("shop", &reference("mesos", "token")).await.map_err(|error| error.to_string()) };
         assert_eq!(read().await.unwrap_err(), "Secret shop/mesos has not been read yet");
-        secrets.put(key.clone(), secret(b"one\n"));
+        secrets.put(&key, Some(&secret(b"one\n")));
         assert_eq!(read().await.unwrap(), "one");
-        secrets.put(key.clone(), secret(b"two"));
+        secrets.put(&key, Some(&secret(b"two")));
         assert_eq!(read().await.unwrap(), "two");
-        secrets.put(key.clone(), secret(&[0xff]));
+        secrets.put(&key, Some(&secret(&[0xff])));
         assert_eq!(read().await.unwrap_err(), "Secret shop/mesos: the value of token is not text");
-        secrets.put(key.clone(), Some(Secret::Unreadable("it does not exist".to_owned())));
+        secrets.put(&key, Some(&Secret::Unreadable("it does not exist".to_owned())));
         assert_eq!(read().await.unwrap_err(), "Secret shop/mesos: it does not exist");
         assert!(secrets.read("other", &reference("mesos", "token")).await.is_err(), "other namespaces have their own");
     }
@@ -173,10 +173,10 @@ mod tests {
         let secrets = Secrets::in_kubernetes();
         let mut changes = secrets.changes();
         let key = ("shop".to_owned(), "mesos".to_owned());
-        secrets.put(key.clone(), secret(b"one"));
+        secrets.put(&key, Some(&secret(b"one")));
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
-        secrets.put(key, secret(b"one"));
+        secrets.put(&key, Some(&secret(b"one")));
         assert!(!changes.has_changed().unwrap());
     }
 }

@@ -9,7 +9,7 @@ use microscaler::backend::Standing;
 use microscaler::demand::{Board, PushDesk, Sources};
 use microscaler::engine::clock;
 use microscaler::engine::report::{AppReport, Ask, Event, EventKind, Handle, Report};
-use microscaler::server::{Metrics, Pools, ServerState, serve};
+use microscaler::server::{Metrics, Pools, Readiness, Replicas, ServerState, serve};
 use microscaler::store::secrets::Secrets;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -42,6 +42,10 @@ pub struct Engine {
 
 impl Fixture {
     pub async fn new(push_token: Option<&str>) -> Self {
+        Self::with(push_token, Readiness::Pools, None).await
+    }
+
+    pub async fn with(push_token: Option<&str>, readiness: Readiness, replicas: Option<Replicas>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (board, desk, pools) = (Arc::new(Board::new()), Arc::new(PushDesk::new()), Arc::new(Pools::new()));
         let mut sources = Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files()));
@@ -49,7 +53,8 @@ impl Fixture {
         let (engine, handle) = engine("main", vec![search()]);
         pools.insert(handle);
         let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
-        let state = ServerState { pools, desk, metrics, push_token: push_token.map(str::to_owned) };
+        let push_token = push_token.map(str::to_owned);
+        let state = ServerState { pools, desk, metrics, push_token, readiness, replicas };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

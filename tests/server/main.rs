@@ -5,4 +5,5 @@ mod fixture;
 mod metrics;
 mod objects;
 mod push;
+mod replicas;
 mod streams;

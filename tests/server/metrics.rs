@@ -32,6 +32,9 @@ async fn metrics_are_well_formed_and_complete() {
     metrics.convergence(&search, Duration::from_millis(80));
     metrics.calls("ACCEPT", 1);
     metrics.ending(End::Killed);
+    metrics.leads(false);
+    metrics.lease_renewed();
+    metrics.lease_not_renewed();
     fixture.push("shop/search/waiting", "1").await;
     fixture.push("shop/search/waiting", "x").await;
     let response = fixture.get("/metrics").await;
@@ -51,6 +54,9 @@ async fn metrics_are_well_formed_and_complete() {
         r#"microscaler_demand_posts_total{source="push"} 1"#,
         r#"microscaler_demand_posts_total{source="simulated"} 1"#,
         "microscaler_push_errors_total 1",
+        "microscaler_leader 0",
+        "microscaler_lease_renewals_total 1",
+        "microscaler_lease_renewal_failures_total 1",
         r#"microscaler_app_replicas{namespace="shop",app="search",state="wanted"} 5"#,
         r#"microscaler_app_demand{namespace="shop",app="search",metric="waiting"} 42.5"#,
         r#"microscaler_app_demand_age_seconds{namespace="shop",app="search",metric="waiting"} 1.5"#,

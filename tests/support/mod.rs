@@ -1,6 +1,8 @@
 //! What tests of the whole program share: a real Mesos, and a real `microscaler run` beside it.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod onlooker;
+pub mod operator;
 pub mod web;
 
 use std::fmt::Write as _;

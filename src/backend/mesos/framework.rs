@@ -27,7 +27,7 @@ pub enum Store {
     /// A file in the state directory.
     File(PathBuf),
     /// The status of the pool's object on a Kubernetes API server.
-    Object(PoolObject),
+    Object(Box<PoolObject>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,14 @@ impl Store {
                 format!("{} is missing. Restore it, or write {text} to it", path.display())
             }
             Self::Object(object) => format!("status.frameworkId is missing. To adopt them: {}", object.remedy(&lost.id)),
+        }
+    }
+
+    /// What to do when Mesos will never take the id again, as the rest of a sentence.
+    pub(super) fn begin_anew(&self) -> String {
+        match self {
+            Self::File(path) => format!("move {} away and start again", path.display()),
+            Self::Object(object) => format!("forget its id ({}) and restart the operator", object.amnesia()),
         }
     }
 }

@@ -239,7 +239,7 @@ impl Session {
         let mut stream = EventStream::new(opened.response, FIRST_EVENT_TIMEOUT);
         let subscribed = match stream.next(&self.stats).await {
             Ok(Some(WireEvent::Subscribed(subscribed))) => subscribed,
-            Ok(Some(WireEvent::Error(message))) => return on_error(&message),
+            Ok(Some(WireEvent::Error(message))) => return self.on_error(&message),
             Ok(other) => return End::Retry(format!("the first event was not SUBSCRIBED: {other:?}")),
             Err(error) => return End::Retry(error.to_string()),
         };
@@ -298,7 +298,7 @@ impl Session {
             for event in events {
                 match event {
                     WireEvent::Heartbeat => {}
-                    WireEvent::Error(message) => return on_error(&message),
+                    WireEvent::Error(message) => return self.on_error(&message),
                     event => {
                         if !self.forward(Input::Wire(event)).await {
                             return End::Stopped;
@@ -308,6 +308,21 @@ impl Session {
             }
         }
     }
+
+    /// What follows from an ERROR event.
+    fn on_error(&self, message: &str) -> End {
+        let text = message.to_lowercase();
+        if text.contains("failed over") {
+            return End::Final(format!("another instance has taken over ({message}); this one does nothing any more"));
+        }
+        if text.contains("removed") || text.contains("completed") || text.contains("torn down") {
+            return End::Final(format!(
+                "Mesos has removed this framework, and ends or has ended its tasks ({message}). To begin anew, {}",
+                self.store.begin_anew()
+            ));
+        }
+        End::Slow(format!("the master refuses this framework: {message}"))
+    }
 }
 
 /// The answer to an update that asks for one.
@@ -315,20 +330,6 @@ fn acknowledgement(event: &WireEvent) -> Option<Call> {
     let WireEvent::Update(status) = event else { return None };
     let (agent_id, uuid) = (status.agent_id.clone()?, status.uuid.clone()?);
     Some(Call::Acknowledge { acknowledge: Acknowledge { agent_id, task_id: status.task_id.clone(), uuid } })
-}
-
-/// What follows from an ERROR event.
-fn on_error(message: &str) -> End {
-    let text = message.to_lowercase();
-    if text.contains("failed over") {
-        return End::Final(format!("another instance has taken over ({message}); this one does nothing any more"));
-    }
-    if text.contains("removed") || text.contains("completed") || text.contains("torn down") {
-        return End::Final(format!(
-            "Mesos has removed this framework, and ends or has ended its tasks ({message}). To begin anew, move the framework file away"
-        ));
-    }
-    End::Slow(format!("the master refuses this framework: {message}"))
 }
 
 /// What follows from a failed request.
@@ -350,13 +351,13 @@ fn jittered(tries: u32) -> Duration {
     Duration::from_millis(fastrand::u64(0..=bound))
 }
 
-/// The user that this program runs as.
+/// The user that this program runs as; `nobody` where that user has no name, as in a container.
 fn own_user() -> String {
     let uid = rustix::process::geteuid().as_raw().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named =
         passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&uid.as_str()));
-    named.map(|fields| fields[0].to_owned()).or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".to_owned())
+    named.map(|fields| fields[0].to_owned()).or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "nobody".to_owned())
 }
 
 /// Events off a response that does not end.

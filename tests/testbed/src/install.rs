@@ -25,8 +25,8 @@ pub fn install(with_zookeeper: bool) -> Result<PathBuf> {
     once(&DONE[usize::from(with_zookeeper)], &scripts().join("install"), arguments)
 }
 
-/// The directory with `etcd`, `kube-apiserver`, `kubectl` and `helm`, made first if need be (seven minutes, for Go to build them);
-/// at most once per process. Progress goes to standard error.
+/// The directory with `etcd`, `kube-apiserver`, `kubectl`, `helm` and `glua`, made first if need be (six minutes, for Go to build
+/// them); at most once per process. Progress goes to standard error.
 ///
 /// # Errors
 /// If the script fails: what it prints on standard error says why.

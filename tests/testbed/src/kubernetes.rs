@@ -93,7 +93,7 @@ impl ControlPlane {
         self.home.directory()
     }
 
-    /// Where `kubectl`, `helm`, `kube-apiserver` and `etcd` are.
+    /// Where `kubectl`, `helm`, `glua`, `kube-apiserver` and `etcd` are.
     #[must_use]
     pub fn programs(&self) -> &Path {
         &self.programs

@@ -1,0 +1,123 @@
+//! Keeps the Secrets that specs name at hand: each is watched by its name for as long as somebody names it, so that rights to these alone suffice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret as SecretObject;
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watch_object};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::backoff::Doubling;
+use crate::api::demand::Source;
+use crate::api::secret::{Auth, SecretRef, SecretValue};
+use crate::store::secrets::{Secret, SecretKey, Secrets};
+use crate::store::{Specs, SpecsFeed};
+
+/// What may not be read now may be allowed soon.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// Follows what the specs name until they end.
+pub async fn keep(client: Client, mut specs: SpecsFeed, secrets: Arc<Secrets>) {
+    let mut watched: BTreeMap<SecretKey, Watch> = BTreeMap::new();
+    loop {
+        let wanted = named(&specs.borrow_and_update().clone());
+        watched.retain(|key, _| wanted.contains(key));
+        for key in wanted {
+            watched.entry(key.clone()).or_insert_with(|| Watch::start(&client, key, secrets.clone()));
+        }
+        if specs.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// All Secrets that pools and apps name.
+fn named(specs: &Specs) -> BTreeSet<SecretKey> {
+    let of_pools = specs.pools.values().filter_map(|spec| {
+        let reference = spec.pool.mesos.secret_ref.as_ref()?;
+        Some((spec.pool.key.namespace().to_owned(), reference.name.clone()))
+    });
+    let of_apps = specs.apps.values().flat_map(|spec| {
+        let references = spec.app.demand.iter().filter_map(|metric| of_source(&metric.source));
+        references.map(|reference| (spec.app.key.namespace().to_owned(), reference.name.clone()))
+    });
+    of_pools.chain(of_apps).collect()
+}
+
+fn of_source(source: &Source) -> Option<&SecretRef> {
+    let Source::Http(http) = source else { return None };
+    let value = match http.auth.as_ref()? {
+        Auth::Bearer(token) => token,
+        Auth::Basic(basic) => &basic.password,
+    };
+    match value {
+        SecretValue::SecretRef(reference) => Some(reference),
+        SecretValue::File(_) => None,
+    }
+}
+
+/// One Secret. Dropped, it is forgotten.
+struct Watch {
+    key: SecretKey,
+    secrets: Arc<Secrets>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(client: &Client, key: SecretKey, secrets: Arc<Secrets>) -> Self {
+        let task = tokio::spawn(follow(client.clone(), key.clone(), secrets.clone()));
+        Self { key, secrets, task }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.secrets.put(&self.key, None);
+    }
+}
+
+async fn follow(client: Client, key: SecretKey, secrets: Arc<Secrets>) {
+    let api: Api<SecretObject> = Api::namespaced(client, &key.0);
+    let told = watch_object(api, &key.1).backoff(Doubling::new(RETRY.0, RETRY.1));
+    let mut told = std::pin::pin!(told);
+    let mut known = false;
+    while let Some(told) = told.next().await {
+        let secret = match told {
+            Ok(Some(object)) => {
+                Secret::Data(object.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
+            }
+            Ok(None) => Secret::Unreadable("it does not exist".to_owned()),
+            // What was read before stays good while the API server is away.
+            Err(_) if known => continue,
+            Err(error) => Secret::Unreadable(in_words(&error, &key)),
+        };
+        known = matches!(secret, Secret::Data(_));
+        if let Secret::Unreadable(problem) = &secret {
+            warn!("Secret {}/{}: {problem}", key.0, key.1);
+        }
+        secrets.put(&key, Some(&secret));
+    }
+}
+
+fn in_words(error: &watcher::Error, key: &SecretKey) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            if status.code == 403 =>
+        {
+            format!(
+                "Microscaler may not read it: allow its ServiceAccount to get, list and watch Secret {} in namespace {} \
+                 (rbac.secrets of the chart)",
+                key.1, key.0
+            )
+        }
+        _ => super::causes(error),
+    }
+}

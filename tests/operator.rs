@@ -1,0 +1,290 @@
+//! `microscaler operator` between a real API server and a real Mesos, with the rights of the chart: what users of kubectl count on.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use microscaler::api::status::Phase;
+use microscaler_testbed::Agent;
+use serde_json::Value;
+use support::operator::{Kubernetes, Operator, pool};
+use support::web::Guarded;
+use support::{PUSHED, REMAINDER, alive, cluster, microscaler, running, sleeper, wait_for};
+
+#[test]
+fn what_is_applied_runs_and_is_told_of() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    let operator = Operator::start(&kubernetes);
+    // Apps first: their order does not matter.
+    kubernetes.apply(&sleeper("search", &format!("priority: 1\nminReplicas: 2\nmaxReplicas: 12\n{PUSHED}")));
+    kubernetes.apply(&sleeper("fulfilment", &format!("priority: 5\nminReplicas: 2\n{REMAINDER}")));
+    kubernetes
+        .wait("the missing pool to be told of", || kubernetes.status("search").reason.contains("no MicroscalingPool default"));
+    assert_eq!(kubernetes.condition("msa", "search", "Stalled"), Some(("True".to_owned(), "PoolNotFound".to_owned())));
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.settle(&mesos, &[("search", 2), ("fulfilment", 14)]);
+    assert_eq!(alive(&mesos).len(), 16, "nothing else runs");
+    kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa/search", "msa/fulfilment", "mpool/default", "--timeout=60s"]);
+
+    let table = kubernetes.kubectl(&["get", "microscaledapps"]);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "PRIORITY", "WANTED", "GRANTED", "RUNNING", "READY", "STATUS", "AGE"]);
+    assert_eq!(rows[1][..7], ["fulfilment", "5", "14", "14", "14", "14", "Converged"]);
+    assert_eq!(rows[2][..7], ["search", "1", "2", "2", "2", "2", "Converged"]);
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let wide = kubernetes.kubectl(&["get", "msa", "-o", "wide"]);
+    assert!(wide.lines().next().unwrap().trim_end().ends_with("DEMAND   POOL      REASON"), "{wide}");
+    assert!(kubernetes.kubectl(&["get", "all"]).contains("microscaledapp.microscaling.dev/search"));
+    assert!(kubernetes.kubectl(&["explain", "msa.spec.priority"]).contains("1 is served first"));
+
+    // A rush.
+    operator.push("search", "load", 100.0);
+    kubernetes.settle(&mesos, &[("search", 10), ("fulfilment", 6)]);
+    let wide = kubernetes.kubectl(&["get", "msa", "search", "-o", "wide"]);
+    assert!(wide.contains("load 100"), "{wide}");
+    kubernetes.wait("the events", || {
+        let events = kubernetes.kubectl(&["get", "events", "-o", "custom-columns=O:.involvedObject.name,R:.reason"]);
+        let events: Vec<Vec<&str>> = events.lines().map(|line| line.split_whitespace().collect()).collect();
+        events.iter().any(|event| event[..] == ["search", "ScaledUp"])
+            && events.iter().any(|event| event[..] == ["fulfilment", "GaveWay"])
+    });
+    assert!(kubernetes.kubectl(&["describe", "msa", "search"]).contains("ScaledUp"));
+    operator.push("search", "load", 0.0);
+    kubernetes.settle(&mesos, &[("search", 2), ("fulfilment", 14)]);
+}
+
+#[test]
+fn anything_that_writes_replicas_scales() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let _operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.apply(&sleeper("web", "replicas: 1"));
+    kubernetes.settle(&mesos, &[("web", 1)]);
+    kubernetes.kubectl(&["scale", "msa/web", "--replicas=4"]);
+    kubernetes.settle(&mesos, &[("web", 4)]);
+    let scale = kubernetes.kubectl(&["get", "msa", "web", "--subresource=scale", "-o", "json"]);
+    let scale: Value = serde_json::from_str(&scale).unwrap();
+    assert_eq!((scale["spec"]["replicas"].as_i64(), scale["status"]["replicas"].as_i64()), (Some(4), Some(4)));
+    assert_eq!(scale["status"]["selector"], "microscaling.dev/app=web");
+
+    // Suspended, it stays as it is; then it goes on from there.
+    kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]);
+    kubernetes.wait("the suspension", || kubernetes.status("web").phase == Some(Phase::Suspended));
+    kubernetes.kubectl(&["scale", "msa/web", "--replicas=2"]);
+    kubernetes.wait("the change to be seen", || kubernetes.status("web").observed_generation == 4);
+    assert_eq!(running(&mesos, "web").len(), 4);
+    kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"suspend":false,"mode":"Observe"}}"#]);
+    kubernetes
+        .wait("what would be", || kubernetes.status("web").wanted == 2 && kubernetes.status("web").observed_generation == 5);
+    assert_eq!(running(&mesos, "web").len(), 4, "an observed app is only reported on");
+    kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"mode":"Enforce"}}"#]);
+    kubernetes.settle(&mesos, &[("web", 2)]);
+}
+
+#[test]
+fn an_object_goes_when_its_tasks_have_gone() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let mut operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    // It takes its time to end.
+    let slow = sleeper("slow", "replicas: 2").replace("gracePeriodMilliseconds: 0", "gracePeriodMilliseconds: 4000");
+    let slow = slow.replace("shell: exec sleep 100000", "shell: trap '' TERM; while true; do sleep 1; done");
+    kubernetes.apply(&slow);
+    kubernetes.apply(&sleeper("web", "replicas: 1"));
+    kubernetes.settle(&mesos, &[("slow", 2), ("web", 1)]);
+    let finalizers = |kind: &str, name: &str| kubernetes.object(kind, "default", name).unwrap()["metadata"]["finalizers"].clone();
+    kubernetes.wait("the finalizers", || finalizers("msa", "slow")[0] == "microscaling.dev/tasks");
+    kubernetes.wait("the finalizers", || finalizers("mpool", "default")[0] == "microscaling.dev/apps");
+
+    // The operator's own end touches nothing.
+    assert!(operator.stop().success());
+    assert_eq!(alive(&mesos).len(), 3);
+    operator.run();
+
+    kubernetes.kubectl(&["delete", "mpool", "default", "--wait=false"]);
+    kubernetes.wait("the pool to say what it waits for", || {
+        let pool = kubernetes.object("mpool", "default", "default").unwrap();
+        pool["status"]["message"].as_str().is_some_and(|message| message.contains("slow") && message.contains("web"))
+    });
+    assert_eq!(alive(&mesos).len(), 3, "its apps go on");
+    kubernetes.kubectl(&["delete", "msa", "slow", "--wait=false"]);
+    kubernetes.wait("the app to say that it ends", || kubernetes.status("slow").reason.contains("being deleted"));
+    assert!(!running(&mesos, "slow").is_empty(), "the object waits for its tasks");
+    kubernetes.wait("the object to go", || kubernetes.object("msa", "default", "slow").is_none());
+    assert_eq!(alive(&mesos), running(&mesos, "web"), "its tasks have gone before it");
+
+    kubernetes.kubectl(&["delete", "msa", "web", "--timeout=60s"]);
+    kubernetes.wait("the pool to go", || kubernetes.object("mpool", "default", "default").is_none());
+    assert!(alive(&mesos).is_empty());
+
+    // Made anew, all of it works as if it had never been.
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.apply(&sleeper("web", "replicas: 2"));
+    kubernetes.settle(&mesos, &[("web", 2)]);
+}
+
+#[test]
+fn an_app_that_moves_to_another_pool_takes_nothing_along() {
+    let (here, there, kubernetes) = (cluster(1), cluster(1), Kubernetes::start());
+    let _operator = Operator::start(&kubernetes);
+    kubernetes.apply(&pool("here", "default", &here.master_urls(), ""));
+    kubernetes.apply(&pool("there", "default", &there.master_urls(), ""));
+    kubernetes.apply(&sleeper("web", "pool: here\nreplicas: 2"));
+    kubernetes.settle(&here, &[("web", 2)]);
+    kubernetes.apply(&sleeper("web", "pool: there\nreplicas: 3"));
+    kubernetes.settle(&there, &[("web", 3)]);
+    kubernetes.wait("the old tasks to end", || alive(&here).is_empty());
+    // Deleted and made anew under the same name at once.
+    kubernetes.kubectl(&["delete", "msa", "web", "--wait=false"]);
+    kubernetes.wait("the object to go", || kubernetes.object("msa", "default", "web").is_none());
+    kubernetes.apply(&sleeper("web", "pool: here\nreplicas: 1"));
+    kubernetes.settle(&here, &[("web", 1)]);
+    assert!(alive(&there).is_empty());
+}
+
+/// The definition without its rules, as an older or a hand-made one may be.
+fn loosen(kubernetes: &Kubernetes) {
+    fn strip(schema: &mut Value) {
+        match schema {
+            Value::Object(map) => {
+                for rule in ["x-kubernetes-validations", "minimum", "pattern"] {
+                    map.remove(rule);
+                }
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let name = "microscaledapps.microscaling.dev";
+    let mut definition: Value = serde_json::from_str(&kubernetes.kubectl(&["get", "crd", name, "-o", "json"])).unwrap();
+    strip(&mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]);
+    let metadata = definition["metadata"].as_object_mut().unwrap();
+    metadata.remove("managedFields");
+    kubernetes.control.kubectl_with(&["replace", "-f", "-"], &definition.to_string()).unwrap();
+}
+
+#[test]
+fn a_bad_object_harms_only_itself() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let mut operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.apply(&sleeper("web", "replicas: 1"));
+    kubernetes.apply(&sleeper("bad", "replicas: 2"));
+    kubernetes.settle(&mesos, &[("web", 1), ("bad", 2)]);
+    loosen(&kubernetes);
+    let broken = r#"{"spec":{"replicas":5,"minReplicas":-3}}"#;
+    wait_for("the looser definition", || kubernetes.control.kubectl(&["patch", "msa", "bad", "--type=merge", "-p", broken]).ok());
+    kubernetes.wait("the fault to be told", || kubernetes.status("bad").reason.contains("minReplicas"));
+    assert_eq!(kubernetes.condition("msa", "bad", "Stalled"), Some(("True".to_owned(), "BadSpec".to_owned())));
+    assert_eq!(kubernetes.status("bad").observed_generation, 2, "the new one was seen");
+    kubernetes.kubectl(&["scale", "msa/web", "--replicas=3"]);
+    kubernetes.settle(&mesos, &[("web", 3)]);
+    assert_eq!(running(&mesos, "bad").len(), 2, "the last good spec stays in force");
+
+    // After a restart nobody knows the last good one; what runs is left alone.
+    operator.kill();
+    operator.run();
+    kubernetes.kubectl(&["scale", "msa/web", "--replicas=2"]);
+    kubernetes.settle(&mesos, &[("web", 2)]);
+    kubernetes.wait("the fault to be told again", || {
+        let status = kubernetes.status("bad");
+        status.phase == Some(Phase::Failed) && status.reason.contains("minReplicas")
+    });
+    assert_eq!(running(&mesos, "bad").len(), 2);
+    kubernetes.wait("an event", || kubernetes.kubectl(&["get", "events"]).contains("BadSpec"));
+
+    kubernetes.kubectl(&["patch", "msa", "bad", "--type=merge", "-p", r#"{"spec":{"replicas":1,"minReplicas":0}}"#]);
+    kubernetes.settle(&mesos, &[("bad", 1)]);
+}
+
+#[test]
+fn secrets_are_followed() {
+    let kubernetes = Kubernetes::with_values(&["--set", "rbac.secrets.names={mesos,queue}"]);
+    let credentials = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(credentials.path(), r#"{"credentials": [{"principal": "shop", "secret": "s3cret"}]}"#).unwrap();
+    let mesos = microscaler_testbed::Cluster::builder()
+        .agent(Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]"))
+        .master_flag("authenticate_http_frameworks", "true")
+        .master_flag("http_framework_authenticators", "basic")
+        .master_flag("credentials", format!("file://{}", credentials.path().display()))
+        .start()
+        .unwrap();
+    let queue = Guarded::serve("30", "first");
+    let _operator = Operator::start(&kubernetes);
+    let secret = |name: &str, key: &str, value: &str| {
+        kubernetes.apply(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData: {{{key}: {value}}}\n"
+        ));
+    };
+    kubernetes.apply(&pool(
+        "default",
+        "default",
+        &mesos.master_urls(),
+        ", principal: shop, secretRef: {name: mesos, key: secret}",
+    ));
+    let demand = format!(
+        "demand:\n- name: depth\n  http: {{url: \"{}\", pollMilliseconds: 100, auth: {{bearer: {{secretRef: {{name: queue, key: token}}}}}}}}\n  \
+         target: {{averageValue: 10}}\nmaxReplicas: 4",
+        queue.url()
+    );
+    kubernetes.apply(&sleeper("web", &demand));
+    let message = || kubernetes.object("mpool", "default", "default").unwrap()["status"]["message"].to_string();
+    kubernetes.wait("the missing secret to be told of", || message().contains("default/mesos: it does not exist"));
+    secret("mesos", "secret", "wrong");
+    kubernetes.wait("the refusal to be told of", || message().contains("401"));
+    secret("mesos", "secret", "s3cret");
+    kubernetes.kubectl(&["wait", "--for=condition=Ready", "mpool/default", "--timeout=60s"]);
+    kubernetes.wait("the metric's missing secret to be told of", || {
+        kubernetes
+            .status("web")
+            .demand
+            .iter()
+            .any(|metric| metric.message.as_deref().unwrap_or_default().contains("does not exist"))
+    });
+    secret("queue", "token", "first");
+    kubernetes.settle(&mesos, &[("web", 3)]);
+    // Rotated at the server first, as it happens.
+    queue.set_token("second");
+    kubernetes.wait("the refusal", || kubernetes.condition("msa", "web", "DemandAvailable").unwrap().0 == "False");
+    assert_eq!(running(&mesos, "web").len(), 3, "unknown is not zero");
+    secret("queue", "token", "second");
+    kubernetes.wait("the new token to be used", || kubernetes.condition("msa", "web", "DemandAvailable").unwrap().0 == "True");
+    // A secret that may not be read is a condition, too.
+    kubernetes.apply(&sleeper("web", &demand.replace("name: queue", "name: other")));
+    kubernetes.wait("what is not allowed to be told", || {
+        kubernetes
+            .status("web")
+            .demand
+            .iter()
+            .any(|metric| metric.message.as_deref().unwrap_or_default().contains("may not read it"))
+    });
+}
+
+#[test]
+fn shards_and_namespaces_keep_apart() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    for namespace in ["shop", "depot"] {
+        kubernetes.kubectl(&["create", "namespace", namespace]);
+    }
+    let labelled = |namespace: &str, shard: &str| {
+        pool("default", namespace, &mesos.master_urls(), "")
+            .replace("metadata: {", &format!("metadata: {{labels: {{shard: {shard}}}, "))
+    };
+    let inside = |namespace: &str, app: String| app.replace("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"));
+    kubernetes.apply(&labelled("shop", "a"));
+    kubernetes.apply(&labelled("depot", "b"));
+    kubernetes.apply(&inside("shop", sleeper("web", "replicas: 1")));
+    kubernetes.apply(&inside("depot", sleeper("batch", "replicas: 2")));
+    let mut a = Operator::named(&kubernetes, "a", &["--selector", "shard=a"]);
+    kubernetes.wait("the first shard", || running(&mesos, "web").len() == 1);
+    kubernetes.kubectl(&["wait", "-n", "shop", "--for=condition=Ready", "msa/web", "--timeout=60s"]);
+    assert!(running(&mesos, "batch").is_empty(), "the other shard's pool is not touched");
+    let status = kubernetes.object("msa", "depot", "batch").unwrap()["status"].clone();
+    assert_eq!(status["observedGeneration"], -1, "nor told of");
+    a.stop();
+    let only_depot = Operator::named(&kubernetes, "b", &["--namespace", "depot"]);
+    kubernetes.wait("the other namespace", || running(&mesos, "batch").len() == 2);
+    assert_eq!(running(&mesos, "web").len(), 1, "what is out of sight is left alone");
+    let (code, shown, _) = microscaler(&["get", "apps", "-A", "--server", only_depot.url()]);
+    assert!(code == 0 && shown.contains("batch") && !shown.contains("web"), "{shown}");
+}

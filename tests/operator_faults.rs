@@ -1,0 +1,313 @@
+//! Faults around `microscaler operator`: its own death, rivals, an API server that is away, slow, forgetful or full. What runs goes on,
+//! nothing is lost or doubled, and the status catches up.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use microscaler_testbed::Cluster;
+use support::operator::{Kubernetes, Operator};
+use support::{PUSHED, REMAINDER, alive, cluster, running, sleeper, wait_for};
+
+/// The moments are random, but a failure can be repeated with its seed.
+fn random() -> fastrand::Rng {
+    let seed =
+        std::env::var("MICROSCALER_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("MICROSCALER_TEST_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// A pool of 8 or 16 slots with an important app and one that fills the rest.
+fn apply_two_apps(kubernetes: &Kubernetes, mesos: &Cluster) {
+    let damped = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 100}}";
+    kubernetes.apply_pool("default", mesos);
+    kubernetes.apply(&sleeper("search", &format!("priority: 1\nminReplicas: 1\n{damped}\n{PUSHED}")));
+    kubernetes.apply(&sleeper("rest", &format!("priority: 2\nminReplicas: 1\n{REMAINDER}")));
+}
+
+/// After all the harm: exact counts, and every process that runs is one of these tasks.
+fn all_is_well(operator: &Operator, kubernetes: &Kubernetes, mesos: &Cluster, slots: i64) {
+    operator.push("search", "load", 50.0);
+    kubernetes.settle(mesos, &[("search", 5), ("rest", slots - 5)]);
+    let slots = usize::try_from(slots).unwrap();
+    assert_eq!(alive(mesos).len(), slots, "no orphan at the master");
+    kubernetes.wait("the processes to be exactly the tasks", || mesos.processes().len() == slots);
+    kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa", "--all", "--timeout=60s"]);
+}
+
+#[test]
+fn killed_at_random_moments_it_loses_and_doubles_nothing() {
+    let mut random = random();
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    apply_two_apps(&kubernetes, &mesos);
+    let mut operator = Operator::start(&kubernetes);
+    for round in 0..8 {
+        operator.push("search", "load", f64::from(random.u32(0..16)) * 10.0);
+        kubernetes.kubectl(&["label", "msa", "search", "--overwrite", &format!("round=r{round}")]);
+        std::thread::sleep(Duration::from_millis(random.u64(0..400)));
+        operator.kill();
+        operator.run();
+    }
+    all_is_well(&operator, &kubernetes, &mesos, 16);
+}
+
+#[test]
+fn with_the_api_server_away_scaling_goes_on_and_the_status_catches_up() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    apply_two_apps(&kubernetes, &mesos);
+    let operator = Operator::start(&kubernetes);
+    operator.push("search", "load", 20.0);
+    kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    let before = alive(&mesos);
+
+    kubernetes.control.api_server().kill();
+    let down = Instant::now();
+    for (load, wanted) in [(80.0, 8), (30.0, 3), (100.0, 10)] {
+        operator.push("search", "load", load);
+        wait_for("the change without an API server", || {
+            (running(&mesos, "search").len() == wanted && running(&mesos, "rest").len() == 16 - wanted).then_some(())
+        });
+    }
+    assert!(running(&mesos, "search").iter().filter(|task| before.contains(task)).count() >= 1, "what runs goes on");
+    std::thread::sleep(Duration::from_secs(30).saturating_sub(down.elapsed()));
+    assert!(operator.leads(), "nobody else can have come to lead");
+    kubernetes.control.api_server().start().unwrap();
+    kubernetes.control.wait_until_ready().unwrap();
+    kubernetes.settle(&mesos, &[("search", 10), ("rest", 6)]);
+    all_is_well(&operator, &kubernetes, &mesos, 16);
+}
+
+#[test]
+fn a_watch_that_has_expired_starts_over() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    for app in ["a", "b", "c"] {
+        kubernetes.apply(&sleeper(app, "replicas: 1"));
+    }
+    kubernetes.settle(&mesos, &[("a", 1), ("b", 1), ("c", 1)]);
+    // While the operator is halted, its watches miss changes, and the history that could make up for them is thrown away.
+    operator.pause();
+    kubernetes.kubectl(&["scale", "msa/a", "--replicas=3"]);
+    kubernetes.kubectl(&["patch", "msa", "b", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+    kubernetes.kubectl(&["delete", "msa", "b"]);
+    kubernetes.apply(&sleeper("d", "replicas: 2"));
+    kubernetes.control.compact().unwrap();
+    kubernetes.control.api_server().kill();
+    kubernetes.control.api_server().start().unwrap();
+    kubernetes.control.wait_until_ready().unwrap();
+    operator.resume();
+    kubernetes.settle(&mesos, &[("a", 3), ("c", 1), ("d", 2)]);
+    kubernetes.wait("the deleted app's task to end", || running(&mesos, "b").is_empty());
+    assert_eq!(alive(&mesos).len(), 6);
+}
+
+/// Answers every request of the operator with 429, really: a priority level of the API server that takes nothing.
+const THROTTLE: &str = "
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: nothing}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: nothing-for-the-operator}
+spec:
+  priorityLevelConfiguration: {name: nothing}
+  matchingPrecedence: 2
+  rules:
+  - subjects: [{kind: ServiceAccount, serviceAccount: {name: microscaler, namespace: microscaler-system}}]
+    resourceRules: [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*']}]
+";
+
+#[test]
+fn a_throttled_operator_goes_on_and_catches_up() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    apply_two_apps(&kubernetes, &mesos);
+    let operator = Operator::start(&kubernetes);
+    operator.push("search", "load", 20.0);
+    kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    kubernetes.apply(THROTTLE);
+    // The API server takes a moment to heed it.
+    kubernetes.wait("renewals to be refused", || operator.metric("microscaler_lease_renewal_failures_total") > Some(2.0));
+    operator.push("search", "load", 90.0);
+    wait_for("the change in spite of it", || (running(&mesos, "search").len() == 9).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_ne!(kubernetes.status("search").granted, 9, "the API server takes no status");
+    kubernetes.kubectl(&["delete", "flowschema", "nothing-for-the-operator"]);
+    kubernetes.settle(&mesos, &[("search", 9), ("rest", 7)]);
+    all_is_well(&operator, &kubernetes, &mesos, 16);
+}
+
+/// Two operators on one lease; gives them as `(leader, standby)`.
+fn two(kubernetes: &Kubernetes) -> (Operator, Operator) {
+    let first = Operator::named(kubernetes, "microscaler-0", &[]);
+    kubernetes.wait("a leader", || first.leads());
+    let second = Operator::named(kubernetes, "microscaler-1", &[]);
+    kubernetes.wait("the standby to be ready", || second.get("/readyz").is_some());
+    assert!(first.leads() && !second.leads());
+    (first, second)
+}
+
+fn framework(kubernetes: &Kubernetes) -> String {
+    kubernetes.object("mpool", "default", "default").unwrap()["status"]["frameworkId"].to_string()
+}
+
+#[test]
+fn a_standby_takes_over_from_a_leader_that_ends_in_any_way() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    apply_two_apps(&kubernetes, &mesos);
+    let (mut leader, mut standby) = two(&kubernetes);
+    // Either of them takes pushes.
+    standby.push("search", "load", 20.0);
+    kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    let (before, id) = (alive(&mesos), framework(&kubernetes));
+    for clean in [false, true, false, true] {
+        let start = Instant::now();
+        if clean {
+            assert!(leader.stop().success());
+        } else {
+            leader.kill();
+        }
+        wait_for("the standby to lead", || standby.leads().then_some(()));
+        let led = start.elapsed();
+        wait_for("the standby to be in control", || {
+            let pools = standby.get("/v1/pools")?;
+            pools.contains(r#""reason":"InControl""#).then_some(())
+        });
+        println!("{}: leads after {led:?}, in control after {:?}", if clean { "SIGTERM" } else { "kill -9" }, start.elapsed());
+        standby.push("search", "load", 20.0);
+        kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+        assert_eq!(alive(&mesos), before, "the same tasks, all of them");
+        assert_eq!(framework(&kubernetes), id, "the same framework");
+        leader.run();
+        std::mem::swap(&mut leader, &mut standby);
+    }
+    all_is_well(&leader, &kubernetes, &mesos, 16);
+}
+
+#[test]
+fn a_leader_that_was_paused_never_acts_again_before_it_leads_again() {
+    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    apply_two_apps(&kubernetes, &mesos);
+    let (paused, standby) = two(&kubernetes);
+    paused.push("search", "load", 20.0);
+    kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    for _ in 0..2 {
+        paused.pause();
+        wait_for("the standby to lead", || standby.leads().then_some(()));
+        standby.push("search", "load", 60.0);
+        kubernetes.settle(&mesos, &[("search", 6), ("rest", 10)]);
+        let (tasks, statuses) = (alive(&mesos), kubernetes.kubectl(&["get", "msa", "-o", "jsonpath={..resourceVersion}"]));
+        paused.resume();
+        // It wakes up with old readings and old orders in hand.
+        wait_for("the paused one to stand by", || (!paused.leads()).then_some(()));
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(alive(&mesos), tasks, "it has changed nothing in Mesos");
+        assert_eq!(kubernetes.kubectl(&["get", "msa", "-o", "jsonpath={..resourceVersion}"]), statuses, "nor a status");
+        assert!(standby.leads());
+        // Back again.
+        standby.pause();
+        wait_for("the first one to lead", || paused.leads().then_some(()));
+        standby.resume();
+        wait_for("the other to stand by", || (!standby.leads()).then_some(()));
+        paused.push("search", "load", 20.0);
+        kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    }
+    all_is_well(&paused, &kubernetes, &mesos, 16);
+}
+
+#[test]
+fn edited_by_hand_the_status_is_put_right_and_nothing_is_fought_over() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.apply(&sleeper("web", "replicas: 2"));
+    kubernetes.settle(&mesos, &[("web", 2)]);
+    kubernetes.kubectl(&[
+        "patch",
+        "msa",
+        "web",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"running":77,"reason":"me"}}"#,
+    ]);
+    kubernetes.settle(&mesos, &[("web", 2)]);
+    assert_eq!(kubernetes.status("web").reason, "2 replicas as set");
+    // Labels, annotations and finalizers of others stay, and nothing is written any more once all is said.
+    kubernetes.kubectl(&[
+        "patch",
+        "msa",
+        "web",
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"annotations":{"owner":"shop"},"labels":{"team":"a"}}}"#,
+    ]);
+    std::thread::sleep(Duration::from_secs(3));
+    let version = || kubernetes.object("msa", "default", "web").unwrap()["metadata"]["resourceVersion"].to_string();
+    let at_rest = version();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(version(), at_rest, "at rest nothing is written");
+    let object = kubernetes.object("msa", "default", "web").unwrap();
+    assert_eq!(object["metadata"]["annotations"]["owner"], "shop");
+    assert!(operator.leads());
+}
+
+#[test]
+fn an_object_at_the_size_limit_is_served_like_any_other() {
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    let _operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    // A trace of 250 KiB, the largest that a spec may hold, and annotations of 250 KiB, the most that an object may have.
+    let mut trace = String::new();
+    for i in 0..13_000_u64 {
+        let _ = write!(trace, "{},{}\\n", i * 1_000_000_000, 20);
+    }
+    let demand =
+        format!("demand:\n- name: recorded\n  simulated: {{trace: {{csv: \"{trace}\"}}}}\n  target: {{averageValue: 10}}");
+    let large = sleeper("large", &demand);
+    let note = "x".repeat(250_000);
+    let large = large.replace("metadata:\n", &format!("metadata:\n  annotations: {{note: {note}}}\n"));
+    kubernetes.apply(&large);
+    kubernetes.apply(&sleeper("web", "replicas: 1"));
+    kubernetes.settle(&mesos, &[("large", 2), ("web", 1)]);
+    kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa/large", "--timeout=60s"]);
+}
+
+#[test]
+fn thousands_of_apps_are_watched_and_told_of() {
+    const APPS: usize = 2000;
+    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+    kubernetes.apply_pool("default", &mesos);
+    let mut all = String::new();
+    for i in 0..APPS {
+        let _ =
+            write!(all, "---\n{}", sleeper(&format!("app-{i}"), &format!("priority: {}\nreplicas: {}", 1 + i, i32::from(i < 3))));
+    }
+    let client_side = kubernetes.control.kubectl_with(&["create", "-f", "-"], &all).unwrap();
+    assert_eq!(client_side.lines().count(), APPS);
+    let mut operator = Operator::named(&kubernetes, "microscaler-0", &["--status-writes-per-second", "400"]);
+    kubernetes.settle(&mesos, &[("app-0", 1), ("app-1", 1), ("app-2", 1)]);
+    let converged = || {
+        let phases = kubernetes.kubectl(&["get", "msa", "-o", "jsonpath={range .items[*]}{.status.phase}{'\\n'}{end}"]);
+        phases.lines().filter(|phase| *phase == "Converged").count()
+    };
+    kubernetes.wait("every status", || converged() == APPS);
+    let finalizers = || {
+        let lists = kubernetes.kubectl(&["get", "msa", "-o", "jsonpath={range .items[*]}{.metadata.finalizers[0]}{'\\n'}{end}"]);
+        lists.lines().filter(|finalizer| *finalizer == "microscaling.dev/tasks").count()
+    };
+    kubernetes.wait("every finalizer", || finalizers() == APPS);
+    // A restart reads them all again, and has nothing to write.
+    operator.kill();
+    let version = |name: &str| kubernetes.object("msa", "default", name).unwrap()["metadata"]["resourceVersion"].to_string();
+    let before = (version("app-7"), version("app-1999"));
+    operator.run();
+    kubernetes.kubectl(&["scale", "msa/app-1999", "--replicas=2"]);
+    kubernetes.settle(&mesos, &[("app-0", 1), ("app-1999", 2)]);
+    assert_eq!(version("app-7"), before.0, "nothing was written that was right");
+    assert_eq!(alive(&mesos).len(), 5);
+}
