@@ -58,6 +58,7 @@ pub struct Keeper {
 #[derive(Debug)]
 struct Try {
     uid: String,
+    kind: ChangeKind,
     /// The object as it was then; another version ends the wait after a conflict.
     version: String,
     failures: u32,
@@ -152,7 +153,9 @@ impl Keeper {
 
     /// Whether it may be tried now; if so, it is under way.
     fn begin(&mut self, change: &Change, version: &str, now: Millis, may: &mut impl FnMut() -> bool) -> bool {
-        let tried = self.tries.get(&change.target).filter(|tried| tried.uid == change.uid);
+        let is_same =
+            |tried: &&Try| tried.uid == change.uid && (tried.kind == ChangeKind::Add) == (change.kind == ChangeKind::Add);
+        let tried = self.tries.get(&change.target).filter(is_same);
         // Of an object that changes all the time, a newer version is no reason to insist.
         let is_newer = |tried: &Try| tried.until_newer && tried.failures < INSISTENCE && tried.version != version;
         if tried.is_some_and(|tried| tried.under_way || (now < tried.not_before && !is_newer(tried))) || !may() {
@@ -160,14 +163,15 @@ impl Keeper {
         }
         let failures = tried.map_or(0, |tried| tried.failures);
         let (uid, version) = (change.uid.clone(), version.to_owned());
-        let begun = Try { uid, version, failures, under_way: true, not_before: 0, until_newer: false };
+        let begun = Try { uid, kind: change.kind, version, failures, under_way: true, not_before: 0, until_newer: false };
         self.tries.insert(change.target.clone(), begun);
         true
     }
 
     /// A change has ended. True: it is a failure that people should know of.
     pub fn done(&mut self, change: &Change, outcome: Result<(), call::Kind>, now: Millis) -> bool {
-        let Some(tried) = self.tries.get_mut(&change.target).filter(|tried| tried.uid == change.uid) else { return false };
+        let is_this = |tried: &&mut Try| tried.uid == change.uid && tried.kind == change.kind;
+        let Some(tried) = self.tries.get_mut(&change.target).filter(is_this) else { return false };
         tried.under_way = false;
         match outcome {
             // What is gone needs no finalizer either.
@@ -345,6 +349,18 @@ mod tests {
         assert_eq!(due(&mut keeper, &scene, 3), [("a".to_owned(), ChangeKind::Add)]);
         assert!(!keeper.done(&change("a", ChangeKind::Remove(0)), Ok(()), 4));
         assert_eq!(due(&mut keeper, &scene, 5), [], "the new one's is under way");
+    }
+
+    #[test]
+    fn an_object_may_be_deleted_as_soon_as_it_is_there() {
+        let mut scene = deleted("a");
+        scene.change_app("a", |seen| (seen.deleting, seen.finalizers) = (false, vec![]));
+        let mut keeper = Keeper::default();
+        assert_eq!(due(&mut keeper, &scene, 1), [("a".to_owned(), ChangeKind::Add)]);
+        keeper.done(&change("a", ChangeKind::Add), Ok(()), 2);
+        scene = deleted("a");
+        assert_eq!(due(&mut keeper, &scene, 3), []);
+        assert_eq!(due(&mut keeper, &scene, 4), [("a".to_owned(), ChangeKind::Remove(0))]);
     }
 
     #[test]

@@ -152,7 +152,9 @@ impl Writer {
             }
             Err(error) => {
                 debug!(object = %write.target, "the status was not written: {error}");
-                self.metrics.status_writes("failed", 1);
+                // The object was changed at the same moment, such as by a finalizer; the next try is made with the newest version.
+                let overlapped = error.kind == call::Kind::Conflict;
+                self.metrics.status_writes(if overlapped { "conflict" } else { "failed" }, 1);
             }
         }
         if let Some(news) = self.schedule.done(write, outcome, now) {

@@ -95,7 +95,8 @@ impl Metrics {
         registry.register("lease_renewals", "Renewals of the lease that this process holds", self.lease_renewals.clone());
         let failures = "Renewals of the lease that the API server did not answer or refused";
         registry.register("lease_renewal_failures", failures, self.lease_renewal_failures.clone());
-        let writes = "Statuses written to the API server, failed to be, and overtaken by newer ones before they could be";
+        let writes =
+            "Statuses written to the API server, failed to be (conflict: another change came first), and overtaken by newer ones";
         registry.register("status_writes", writes, self.status_writes.clone());
         let lag = "From a report that changes a status until that is on the API server";
         registry.register("status_write_lag_seconds", lag, self.status_write_lag.clone());
@@ -149,7 +150,7 @@ impl Metrics {
         self.lease_renewal_failures.inc();
     }
 
-    /// What became of so many statuses: written, failed or coalesced.
+    /// What became of so many statuses: written, conflict, failed or coalesced.
     pub fn status_writes(&self, result: &str, count: u64) {
         count_up(&self.status_writes, result, count);
     }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::fixture::{PATIENCE, Rig, app, pool, shared, start_engine, wait};
 
 async fn until_kept(rig: &Rig<'_>, name: &str) {
-    for _ in wait() {
+    for () in wait() {
         if rig.get(name).await.finalizers().contains(&"microscaling.dev/tasks".to_owned()) {
             return;
         }
@@ -34,7 +34,7 @@ async fn an_app_is_kept_until_its_tasks_have_ended() {
     assert_eq!((status.phase, status.stopping), (Some(microscaler::api::status::Phase::Growing), 3));
     rig.kubectl(&["wait", "--for=condition=Reconciling", "msa/a", "--timeout=20s"]).await;
     rig.engine.end(&rig.key("a"), 0);
-    for _ in wait() {
+    for () in wait() {
         if rig.get("a").await.finalizers() == ["other.dev/x"] {
             break;
         }
@@ -81,7 +81,7 @@ async fn a_pool_waits_for_its_apps_and_for_mesos() {
     let message = |words: &'static str| {
         let rig = &rig;
         async move {
-            for _ in wait() {
+            for () in wait() {
                 if rig.pool_status("main").await.message.contains(words) {
                     return;
                 }

@@ -15,7 +15,7 @@ async fn events(rig: &Rig<'_>) -> Vec<Value> {
 
 async fn until(rig: &Rig<'_>, is: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let mut last = Vec::new();
-    for _ in wait() {
+    for () in wait() {
         last = events(rig).await;
         if is(&last) {
             return last;

@@ -171,7 +171,7 @@ impl<'a> Rig<'a> {
     /// Waits until the app's status is such.
     pub async fn until(&self, name: &str, is: impl Fn(&AppStatus) -> bool) -> AppStatus {
         let mut last = AppStatus::default();
-        for _ in wait() {
+        for () in wait() {
             last = self.status(name).await;
             if is(&last) {
                 return last;
@@ -183,7 +183,7 @@ impl<'a> Rig<'a> {
 
     /// Waits until the object is gone.
     pub async fn until_gone(&self, object: &str) {
-        for _ in wait() {
+        for () in wait() {
             if !self.exists(object).await {
                 return;
             }
@@ -216,18 +216,24 @@ impl<'a> Rig<'a> {
         sample.unwrap_or(0.0)
     }
 
-    pub fn written(&self) -> f64 {
-        self.metric("microscaler_status_writes_total{result=\"written\"}")
+    /// The same of what is counted.
+    pub fn count(&self, name: &str) -> u64 {
+        let text = self.metrics.text();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    pub fn written(&self) -> u64 {
+        self.count("microscaler_status_writes_total{result=\"written\"}")
     }
 
     /// Waits until nothing has been written for a second.
-    pub async fn quiet(&self) -> f64 {
-        let mut before = -1.0;
-        for _ in wait() {
-            if self.written() == before {
-                return before;
+    pub async fn quiet(&self) -> u64 {
+        let mut before = None;
+        for () in wait() {
+            let written = self.written();
+            if before.replace(written) == Some(written) {
+                return written;
             }
-            before = self.written();
             sleep(Duration::from_secs(1)).await;
         }
         panic!("writing does not end")

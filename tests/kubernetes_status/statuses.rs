@@ -23,7 +23,7 @@ async fn fast_changes_are_coalesced_and_nothing_is_written_without_one() {
     rig.until("a", |status| status.running == 599).await;
     let writes = rig.quiet().await - before;
     println!("600 changes in 3 s or more: {writes} writes; {}", rig.lag());
-    assert!((5.0..=12.0).contains(&writes), "{writes}");
+    assert!((5..=12).contains(&writes), "{writes}");
     // Reports go on, but say nothing new: not even the ages of readings.
     let version = rig.get("a").await.metadata.resource_version;
     for age in 0..200 {
@@ -81,7 +81,7 @@ async fn a_hand_edit_is_put_right_and_what_others_own_is_left() {
     rig.engine.judge(&a, |status| status.running = 2);
     let status = rig.until("a", |status| status.running == 2).await;
     assert!(status.conditions.iter().any(|condition| condition.type_ == "Watched"));
-    assert_eq!(rig.quiet().await, before + 1.0, "no quarrel");
+    assert_eq!(rig.quiet().await, before + 1, "no quarrel");
     assert_eq!(rig.pool_status("main").await.framework_id.as_deref(), Some("f-1"));
     rig.end().await;
 }
@@ -162,7 +162,7 @@ async fn an_object_at_the_limit_gets_a_short_status() {
     let before = rig.quiet().await;
     rig.engine.judge(&object, |status| status.running = 3);
     rig.until("big", |status| status.running == 3).await;
-    assert!(rig.quiet().await <= before + 1.0);
+    assert!(rig.quiet().await <= before + 1);
     rig.end().await;
 }
 
@@ -217,10 +217,14 @@ async fn many_apps_keep_within_the_budget() {
         rig.engine.change(|report| report.apps.iter_mut().for_each(|app| app.status.running += 1));
         sleep(Duration::from_millis(20)).await;
     }
-    let (writes, seconds) = (rig.written() - before, busy.elapsed().as_secs_f64());
-    let coalesced = rig.metric("microscaler_status_writes_total{result=\"coalesced\"}");
-    println!("200 busy apps: {writes} writes in {seconds:.1} s, {coalesced} coalesced; {} ({:.0?})", rig.lag(), begun.elapsed());
-    assert!(writes <= 50.0 * (seconds + 1.0) + 10.0, "{writes}");
+    let (writes, seconds) = (rig.written() - before, busy.elapsed().as_secs() + 1);
+    let coalesced = rig.count("microscaler_status_writes_total{result=\"coalesced\"}");
+    println!(
+        "200 busy apps: {writes} writes in {seconds} s or less, {coalesced} coalesced; {} ({:.0?})",
+        rig.lag(),
+        begun.elapsed()
+    );
+    assert!(writes <= 50 * (seconds + 1) + 10, "{writes}");
     // Nobody starves, and what tools wait for goes ahead of the rest.
     let begun = Instant::now();
     rig.engine.judge(&apps[7], converged);
