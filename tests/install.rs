@@ -341,6 +341,7 @@ fn the_operator_may_do_what_it_does_and_no_more() {
         "microscaling.dev/microscalingpools",
         "microscaling.dev/microscalingpools/status",
         "events.k8s.io/events",
+        "/events",
         "/secrets",
         "/secrets:mesos",
         "/secrets:other",
@@ -375,7 +376,7 @@ fn the_operator_may_do_what_it_does_and_no_more() {
         "get microscaling.dev/microscalingpools/status",
         "patch microscaling.dev/microscalingpools/status",
         "create events.k8s.io/events",
-        "patch events.k8s.io/events",
+        "patch /events",
     ];
     let one = ["get /secrets:mesos", "list /secrets:mesos", "watch /secrets:mesos"];
     let all = ["", ":mesos", ":other"].map(|name| ["get", "list", "watch"].map(|verb| format!("{verb} /secrets{name}")));

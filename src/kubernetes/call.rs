@@ -79,16 +79,7 @@ async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<Value, F
 }
 
 fn unreachable(error: &kube::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !message.contains(&words) {
-            message = format!("{message}: {words}");
-        }
-        cause = error.source();
-    }
-    Failure { kind: Kind::Busy { retry_after: None }, message }
+    Failure { kind: Kind::Busy { retry_after: None }, message: super::causes(error) }
 }
 
 fn kind(code: u16, message: &str, headers: &HeaderMap) -> Kind {

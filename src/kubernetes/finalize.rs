@@ -17,7 +17,8 @@ use super::objects::Seen;
 use super::pace::doubled;
 use super::sight::Sight;
 use super::target::{Kind, Target};
-use crate::engine::report::Report;
+use crate::api::validated::Key;
+use crate::engine::report::{AppReport, Report};
 use crate::policy::world::Millis;
 
 /// Of its own, so that nobody else's finalizers are touched.
@@ -50,6 +51,8 @@ pub enum ChangeKind {
 pub struct Keeper {
     tries: BTreeMap<Target, Try>,
     deletions: BTreeMap<Target, Deletion>,
+    /// The uids of apps that some engine has spoken of.
+    taken: BTreeMap<Key, String>,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,7 @@ impl Keeper {
         };
         self.tries.retain(|target, tried| exists(target) || tried.under_way);
         self.deletions.retain(|target, _| exists(target));
+        self.note_taken(sight);
         let mut wanted = Vec::new();
         for (key, seen) in &objects.apps {
             wanted.extend(self.change(sight, Target::app(key), seen, || deletion::of_app(sight, key, seen)));
@@ -112,8 +116,24 @@ impl Keeper {
         Some((Change { target, uid: seen.uid.clone(), kind }, seen.resource_version.clone()))
     }
 
-    /// Whether the engines have spoken since the deletion was seen.
+    fn note_taken(&mut self, sight: &Sight) {
+        let apps = &sight.objects.apps;
+        self.taken.retain(|key, uid| apps.get(key).is_some_and(|seen| seen.uid == *uid));
+        for (key, seen) in apps.iter().filter(|(_, seen)| !seen.deleting) {
+            let engine = seen.pool.as_ref().and_then(|pool| sight.engines.get(pool));
+            let is_this = |app: &AppReport| app.spec.metadata.uid.as_ref() == Some(&seen.uid);
+            if !self.taken.contains_key(key) && engine.and_then(|engine| engine.app(key)).is_some_and(is_this) {
+                self.taken.insert(key.clone(), seen.uid.clone());
+            }
+        }
+    }
+
+    /// Whether what the engines say now is from after the deletion: they have spoken since it was seen, or they had spoken of this very
+    /// app and do not any more.
     fn has_news<S>(&mut self, sight: &Sight, target: &Target, seen: &Seen<S>) -> bool {
+        if target.kind == Kind::App && self.taken.get(&target.key) == Some(&seen.uid) {
+            return true;
+        }
         let engines = || sight.engines.values().filter(|engine| engine.report.standing.ready);
         if self.deletions.get(target).is_none_or(|deletion| deletion.uid != seen.uid) {
             let reports = engines().map(|engine| engine.report.clone()).collect();
@@ -179,6 +199,7 @@ impl Keeper {
     pub fn forget(&mut self) {
         self.tries.retain(|_, tried| tried.under_way);
         self.deletions.clear();
+        self.taken.clear();
     }
 }
 
@@ -280,6 +301,19 @@ mod tests {
         assert!(keeper.due(&before, 1, || true).is_empty());
         assert!(keeper.due(&before, 500, || true).is_empty());
         assert_eq!(keeper.due(&after, 501, || true).len(), 1);
+    }
+
+    #[test]
+    fn an_engine_that_no_longer_speaks_of_an_app_has_ended_it() {
+        let mut scene = deleted("a");
+        scene.change_app("a", |seen| seen.deleting = false).reports("main", &["a"]);
+        let mut keeper = Keeper::default();
+        assert_eq!(due(&mut keeper, &scene, 1), []);
+        scene.change_app("a", |seen| seen.deleting = true);
+        assert_eq!(due(&mut keeper, &scene, 2), []);
+        scene.reports("main", &[]);
+        let after = scene.sight();
+        assert_eq!(keeper.due(&after, 3, || true).len(), 1, "this is seen with it for the first time");
     }
 
     #[test]

@@ -48,11 +48,11 @@ impl Notices {
     pub fn look(&mut self, sight: &Sight, now: Millis) -> Vec<Told> {
         let mut told = Vec::new();
         for (key, seen) in &sight.objects.pools {
-            self.notice(Target::pool(key), seen, || deletion::of_pool(sight, key), &mut told);
+            self.notice(&Target::pool(key), seen, || deletion::of_pool(sight, key), &mut told);
         }
         for (key, seen) in &sight.objects.apps {
             let target = Target::app(key);
-            let known = self.notice(target.clone(), seen, || deletion::of_app(sight, key, seen), &mut told);
+            let known = self.notice(&target, seen, || deletion::of_app(sight, key, seen), &mut told);
             if let Some(pool) = seen.pool.as_ref().filter(|_| sight.is_homeless(key, now) && !seen.deleting)
                 && known.no_pool.replace(seen.generation) != Some(seen.generation)
             {
@@ -63,21 +63,21 @@ impl Notices {
         told
     }
 
-    fn notice<S>(&mut self, target: Target, seen: &Seen<S>, wait: impl FnOnce() -> Wait, told: &mut Vec<Told>) -> &mut Known {
+    fn notice<S>(&mut self, target: &Target, seen: &Seen<S>, wait: impl FnOnce() -> Wait, told: &mut Vec<Told>) -> &mut Known {
         let known = self.known.entry(target.clone()).or_insert_with(|| Known::new(&seen.uid));
         if known.uid != seen.uid || known.gone_at.is_some() {
             *known = Known::new(&seen.uid);
         }
         if let Some(fault) = seen.fault.as_ref().filter(|_| known.bad_spec != Some(seen.generation)) {
             known.bad_spec = Some(seen.generation);
-            told.push(tell(&target, seen, EventKind::Warning, "BadSpec", fault.clone()));
+            told.push(tell(target, seen, EventKind::Warning, "BadSpec", fault.clone()));
         }
         if seen.deleting {
             let wait = wait();
             let which = std::mem::discriminant(&wait);
             if known.deleting.replace(which) != Some(which) && wait != Wait::Nothing {
-                let words = deletion::words(&target, seen, &wait);
-                told.push(tell(&target, seen, EventKind::Normal, "Deleting", words));
+                let words = deletion::words(target, seen, &wait);
+                told.push(tell(target, seen, EventKind::Normal, "Deleting", words));
             }
         }
         known

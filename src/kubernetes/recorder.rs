@@ -139,10 +139,12 @@ impl Recorder {
             Heard::Missed(count) => self.metrics.kubernetes_events("dropped", count),
             // Of what happens while another one leads, that one tells.
             Heard::Event(_) if !self.mandate.holds() => {}
-            Heard::Event(event) => match self.told(&event) {
-                Some(told) => self.ledger.tell(told, clock::now()),
-                None => debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped"),
-            },
+            Heard::Event(event) => {
+                let Some(told) = self.told(&event) else {
+                    return debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
+                };
+                self.ledger.tell(told, clock::now());
+            }
         }
     }
 
@@ -182,14 +184,9 @@ async fn attempt(client: Client, mandate: Mandate, identity: Arc<str>, record: R
 
 async fn write(client: &Client, identity: &str, record: &Record) -> Recorded {
     let now = clock::timestamp();
-    let (name, request) = match &record.name {
-        Some(name) => (name.clone(), repetition(name, record, now)),
-        None => {
-            let name = new_name(&record.subject, now);
-            let request = creation(&name, identity, record, now);
-            (name, request)
-        }
-    };
+    let name = record.name.clone().unwrap_or_else(|| new_name(&record.subject, now));
+    let is_new = record.name.is_none();
+    let request = if is_new { creation(&name, identity, record, now) } else { repetition(&name, record, now) };
     let request = request.map_err(|error| Failure { kind: call::Kind::Refused, message: error })?;
     call::send(client, request).await.map(|_| name)
 }

@@ -208,7 +208,12 @@ impl Entry {
         self.applied = None;
         self.since = Some(write.since);
         match failure.kind {
-            Kind::Busy { .. } => {
+            // The server has said how long it wants to be left alone, by all.
+            Kind::Busy { retry_after: Some(_) } => {
+                self.failures += 1;
+                return None;
+            }
+            Kind::Busy { retry_after: None } => {
                 self.hold(now, Pause::FIRST, Pause::LONGEST);
                 return None;
             }

@@ -50,10 +50,12 @@ impl EngineSight {
     /// What the engine says of an app.
     #[must_use]
     pub fn app(&self, key: &Key) -> Option<&AppReport> {
-        let apps = &self.report.apps;
-        let name = |app: &AppReport| (app.spec.metadata.namespace.clone(), app.spec.metadata.name.clone());
-        let wanted = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
-        apps.binary_search_by(|app| name(app).cmp(&wanted)).ok().and_then(|at| apps.get(at))
+        let name = |app: &AppReport| {
+            let metadata = &app.spec.metadata;
+            let namespace = metadata.namespace.as_deref().unwrap_or_default().cmp(key.namespace());
+            namespace.then_with(|| metadata.name.as_deref().unwrap_or_default().cmp(key.name()))
+        };
+        self.report.apps.binary_search_by(name).ok().and_then(|at| self.report.apps.get(at))
     }
 
     /// How many tasks of an app that is gone have not ended.

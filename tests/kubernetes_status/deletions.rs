@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
+use kube::api::DeleteParams;
 use microscaler::backend::Standing;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::fixture::{Rig, app, pool, shared, start_engine, wait};
+use super::fixture::{PATIENCE, Rig, app, pool, shared, start_engine, wait};
 
 async fn until_kept(rig: &Rig<'_>, name: &str) {
     for _ in wait() {
@@ -56,9 +57,12 @@ async fn how_long_a_deletion_takes_without_tasks() {
     rig.engine.judge(&a, |_| {});
     until_kept(&rig, "a").await;
     let begun = Instant::now();
-    rig.kubectl(&["delete", "msa", "a", "--wait=false"]).await;
+    rig.apps().delete("a", &DeleteParams::default()).await.unwrap();
     rig.engine.end(&rig.key("a"), 0);
-    rig.until_gone("msa/a").await;
+    while rig.apps().get_opt("a").await.unwrap().is_some() {
+        assert!(begun.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(5)).await;
+    }
     println!("gone {:.0?} after the deletion was asked for", begun.elapsed());
     // And one without a pool does not wait for anything.
     rig.create("lost", "nowhere").await;

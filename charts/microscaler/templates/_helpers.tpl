@@ -62,7 +62,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+# An event that is repeated gets the newest words, which the other group does not allow.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [patch]
 {{- with .Values.rbac.secrets }}
 {{- if .all }}
 - apiGroups: [""]
