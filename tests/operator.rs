@@ -21,6 +21,7 @@ fn what_is_applied_runs_and_is_told_of() {
         .wait("the missing pool to be told of", || kubernetes.status("search").reason.contains("no MicroscalingPool default"));
     assert_eq!(kubernetes.condition("msa", "search", "Stalled"), Some(("True".to_owned(), "PoolNotFound".to_owned())));
     kubernetes.apply_pool("default", &mesos);
+    operator.push("search", "load", 0.0);
     kubernetes.settle(&mesos, &[("search", 2), ("fulfilment", 14)]);
     assert_eq!(alive(&mesos).len(), 16, "nothing else runs");
     kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa/search", "msa/fulfilment", "mpool/default", "--timeout=60s"]);

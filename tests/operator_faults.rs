@@ -5,6 +5,7 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use microscaler_testbed::Cluster;
@@ -104,7 +105,8 @@ fn a_watch_that_has_expired_starts_over() {
     assert_eq!(alive(&mesos).len(), 6);
 }
 
-/// Answers every request of the operator with 429, really: a priority level of the API server that takes nothing.
+/// Answers every request of the operator with 429, really: a priority level of the API server without room. It serves one request at a
+/// time nevertheless, which is the hog's.
 const THROTTLE: &str = "
 apiVersion: flowcontrol.apiserver.k8s.io/v1
 kind: PriorityLevelConfiguration
@@ -120,6 +122,8 @@ spec:
   rules:
   - subjects: [{kind: ServiceAccount, serviceAccount: {name: microscaler, namespace: microscaler-system}}]
     resourceRules: [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*']}]
+  - subjects: [{kind: ServiceAccount, serviceAccount: {name: hog, namespace: default}}]
+    resourceRules: [{verbs: [create], apiGroups: [''], resources: [configmaps], namespaces: ['*']}]
 ";
 
 #[test]
@@ -129,13 +133,22 @@ fn a_throttled_operator_goes_on_and_catches_up() {
     let operator = Operator::start(&kubernetes);
     operator.push("search", "load", 20.0);
     kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
+    kubernetes.kubectl(&["create", "serviceaccount", "hog"]);
+    kubernetes.kubectl(&["create", "clusterrolebinding", "hog", "--clusterrole=cluster-admin", "--serviceaccount=default:hog"]);
+    let hogs = kubernetes.control.kubeconfig_for("default", "hog").unwrap();
     kubernetes.apply(THROTTLE);
     // The API server takes a moment to heed it.
+    std::thread::sleep(Duration::from_secs(1));
+    // A request whose body does not come.
+    let mut hog = kubernetes.control.kubectl_command(&["create", "--raw", "/api/v1/namespaces/default/configmaps", "-f", "-"]);
+    let mut hog = hog.env("KUBECONFIG", hogs).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     kubernetes.wait("renewals to be refused", || operator.metric("microscaler_lease_renewal_failures_total") > Some(2.0));
     operator.push("search", "load", 90.0);
     wait_for("the change in spite of it", || (running(&mesos, "search").len() == 9).then_some(()));
     std::thread::sleep(Duration::from_secs(3));
     assert_ne!(kubernetes.status("search").granted, 9, "the API server takes no status");
+    hog.kill().unwrap();
+    hog.wait().unwrap();
     kubernetes.kubectl(&["delete", "flowschema", "nothing-for-the-operator"]);
     kubernetes.settle(&mesos, &[("search", 9), ("rest", 7)]);
     all_is_well(&operator, &kubernetes, &mesos, 16);

@@ -34,6 +34,10 @@ pub struct Args {
     /// Only this namespace. Default: all.
     #[arg(long, short)]
     namespace: Option<String>,
+
+    /// All namespaces, which is the default.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// Go on showing changes, until Ctrl-C. On a terminal the table is redrawn in place.
     #[arg(long, short)]
     watch: bool,

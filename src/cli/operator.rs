@@ -17,10 +17,9 @@ use crate::engine::clock;
 use crate::engine::pools::{Frameworks, Shared, supervise};
 use crate::kubernetes::connect::connect;
 use crate::kubernetes::lease::{self, Candidate};
+use crate::kubernetes::reporter::{Options, report};
 use crate::kubernetes::schedule::Limits;
-use crate::kubernetes::sight::Follower;
 use crate::kubernetes::watch::{Scope, watch_objects};
-use crate::kubernetes::writer::Writer;
 use crate::kubernetes::{MANAGER, secrets};
 use crate::server::metrics::Metrics;
 use crate::server::pools::Pools;
@@ -118,10 +117,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(watched.specs, shared, shutdown.clone()));
-    let follower = Follower::new(watched.objects, pools.clone());
-    let limits = Limits { per_second: args.status_writes_per_second, ..Limits::default() };
-    let writer =
-        tokio::spawn(Writer::new(client, follower, election.mandate.clone(), metrics.clone(), limits).run(shutdown.clone()));
+    let options =
+        Options { identity: identity.clone(), limits: Limits { per_second: args.status_writes_per_second, ..Limits::default() } };
+    let mandate = election.mandate.clone();
+    let reporter = report(client, watched.objects, pools.clone(), mandate, metrics.clone(), options, shutdown.clone());
+    let reporter = tokio::spawn(reporter);
     let mut ended = shutdown;
     let state = ServerState {
         pools,
@@ -140,7 +140,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     info!("stopping; all tasks are left running");
     stop.send_replace(true);
     engines.await?;
-    writer.await?;
+    reporter.await?;
     // Only now may another one act.
     election.resign().await;
     server.await??;

@@ -162,9 +162,11 @@ fn app_conditions(
     } else {
         "TasksFail"
     };
+    // Of what is stalled and also reconciling, tools would wait for the end.
+    let reconciling = moving && !still && !stalled;
     let list = [
         ("Ready", served, if served { "AllRunning" } else { word(phase) }),
-        ("Reconciling", moving && !still, if moving && !still { word(phase) } else { "NothingToDo" }),
+        ("Reconciling", reconciling, if reconciling { word(phase) } else { "NothingToDo" }),
         ("Stalled", stalled, if stalled { why_stalled } else { "Progressing" }),
         ("DemandAvailable", fresh, if fresh { "Fresh" } else { "StaleOrFailed" }),
         ("CapacityLimited", short, if short { "PoolFull" } else { "EnoughRoom" }),

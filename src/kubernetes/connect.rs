@@ -41,6 +41,8 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
         (None, None) => Config::infer().await?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Whoever asks tries again, with what is the newest by then.
+    config.default_retry = false;
     let (url, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|source| ConnectError::Client { url, source: Box::new(source) })?;
     Ok((client, namespace))
