@@ -56,7 +56,7 @@ pub enum Backend {
 )]
 pub struct Mesos {
     /// Addresses of the masters; any of them leads to the leader.
-    #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/?# \t\r\n]+/?$")))]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 2048), regex(pattern = r"^https?://[^/?#@ \t\r\n]+/?$")))]
     pub masters: Vec<String>,
 
     /// The role under which resources are offered.

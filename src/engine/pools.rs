@@ -75,7 +75,7 @@ struct Running {
 /// Keeps an engine for each pool until told to end; then ends them all, leaving their tasks as they are.
 pub async fn supervise(mut specs: SpecsFeed, shared: Shared, mut shutdown: watch::Receiver<bool>) {
     let mut engines: BTreeMap<Key, Running> = BTreeMap::new();
-    let (ended, mut ends) = mpsc::channel(16);
+    let (ended, mut ends) = mpsc::unbounded_channel();
     let mut serial = 0;
     let mut leadership = shared.leadership.clone();
     let mut term = leadership.term();
@@ -154,7 +154,7 @@ fn start(
     specs: SpecsFeed,
     shared: &Shared,
     serial: u64,
-    ended: mpsc::Sender<(Key, u64)>,
+    ended: mpsc::UnboundedSender<(Key, u64)>,
 ) -> Result<Running, SetupError> {
     let setting = Setting {
         store: shared.frameworks.store(&spec.pool.key),
@@ -205,7 +205,7 @@ fn start(
             error!(pool = %key, "the engine ended badly: {error}");
         }
         // At the end of the program nobody waits for this any more.
-        let _ = ended.try_send((key, serial));
+        let _ = ended.send((key, serial));
     });
     Ok(Running { serial, mesos: spec.pool.mesos.clone(), stop, task })
 }

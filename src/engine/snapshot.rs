@@ -1,5 +1,6 @@
 //! Specs and readings → world.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::validated::{App, Key, Pool};
@@ -18,7 +19,7 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
     world.end_orphans = specs.complete;
-    world.spared = specs.spared.clone();
+    world.spared = spared(specs);
     for (key, view) in &mut world.apps {
         let declared = specs.apps.get(key);
         // An app that names a pool which does not exist stays where it is: more likely a slip of the pen than a farewell.
@@ -42,6 +43,17 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
         view.deleted = false;
     }
     world.apps.retain(|_, view| view.spec.is_some() || !view.tasks.is_empty());
+}
+
+/// Apps whose tasks are left alone although they have no spec here: those that cannot be read, and those that name a pool which does not
+/// exist. An engine that has just begun knows nothing else of them.
+fn spared(specs: &Specs) -> Arc<BTreeSet<Key>> {
+    let homeless = specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool));
+    let homeless: Vec<Key> = homeless.map(|spec| spec.app.key.clone()).collect();
+    if homeless.is_empty() {
+        return specs.spared.clone();
+    }
+    Arc::new(specs.spared.iter().cloned().chain(homeless).collect())
 }
 
 /// Puts a reading into the world. False if nobody waits for it any more.
@@ -102,6 +114,13 @@ mod tests {
         assert!(take_reading(&mut world, update));
         take_specs(&mut world, &specs(&app(&["b", "c"])), &pool());
         assert_eq!(world.apps[&key].readings, [reading, Reading::default()]);
+    }
+
+    #[test]
+    fn an_app_that_names_no_pool_is_left_alone() {
+        let mut world = World::default();
+        take_specs(&mut world, &specs(&app(&["a"]).replace("spec:\n", "spec:\n  pool: defualt\n")), &pool());
+        assert!(world.spared.contains(&Key::new("default", "search")), "also by an engine that has just begun");
     }
 
     #[test]

@@ -53,13 +53,15 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
         status: pool_status(sight, &previous.status.conditions),
         standing: sight.standing.clone(),
         apps,
-        leaving: leaving(sight.world),
+        leaving: leaving(sight, &pool_key),
         problems: sight.specs.problems.iter().map(|problem| problem.message.clone()).collect(),
     }
 }
 
-fn leaving(world: &World) -> BTreeMap<Key, usize> {
-    let gone = world.apps.iter().filter(|(_, view)| view.spec.is_none() && !view.tasks.is_empty());
+/// Also an app that stays for the time being, as it names a pool which does not exist.
+fn leaving(sight: &Sight, pool: &Key) -> BTreeMap<Key, usize> {
+    let ours = |key: &Key| sight.specs.apps.get(key).is_some_and(|spec| spec.app.pool == *pool);
+    let gone = sight.world.apps.iter().filter(|(key, view)| !view.tasks.is_empty() && !ours(key));
     gone.map(|(key, view)| (key.clone(), view.tasks.len())).collect()
 }
 
@@ -150,7 +152,9 @@ fn app_conditions(
 ) -> Vec<Condition> {
     let phase = verdict.phase;
     let still = phase == Phase::Suspended || spec.app.observed_only || sight.drained;
-    let moving = verdict.starting > 0 || verdict.stopping > 0 || verdict.running != verdict.granted;
+    // What this plan is about to do counts: the status that first speaks of a new template must not say that all is done.
+    let on_the_way = verdict.pending + verdict.outdated + verdict.starting + verdict.stopping;
+    let moving = on_the_way > 0 || verdict.running != verdict.granted;
     let short = verdict.granted < verdict.wanted;
     let served = sight.standing.ready && !short && verdict.ready >= verdict.granted;
     let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);

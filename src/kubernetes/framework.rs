@@ -1,14 +1,20 @@
 //! The id of a pool's framework, kept in the status of its object.
 
+use std::time::Duration;
+
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource as _};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::api::MicroscalingPool;
 use crate::api::validated::Key;
 
 /// Its own, beside the one of the rest of the status: what one manager leaves out, another one keeps.
 const MANAGER: &str = "microscaler-framework";
+
+/// A pool waits for this, so an API server that hangs must not hold it up; it is tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The object of a pool.
 #[derive(Clone)]
@@ -19,11 +25,11 @@ pub struct PoolObject {
 
 /// The API server did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {what} the framework id of MicroscalingPool {pool}: {source}")]
+#[error("cannot {what} the framework id of MicroscalingPool {pool}: {why}")]
 pub struct PoolObjectError {
     what: &'static str,
     pool: Key,
-    source: Box<kube::Error>,
+    why: String,
 }
 
 impl PoolObject {
@@ -37,7 +43,7 @@ impl PoolObject {
     /// # Errors
     /// When the API server cannot be asked.
     pub async fn framework_id(&self) -> Result<Option<String>, PoolObjectError> {
-        let pool = self.api.get(self.key.name()).await.map_err(|source| self.error("read", source))?;
+        let pool = self.in_time("read", self.api.get(self.key.name())).await?;
         Ok(pool.status.and_then(|status| status.framework_id))
     }
 
@@ -52,8 +58,7 @@ impl PoolObject {
             "status": { "frameworkId": id },
         });
         let params = PatchParams::apply(MANAGER).force();
-        let written = self.api.patch_status(self.key.name(), &params, &Patch::Apply(patch)).await;
-        written.map(drop).map_err(|source| self.error("store", source))
+        self.in_time("store", self.api.patch_status(self.key.name(), &params, &Patch::Apply(patch))).await.map(drop)
     }
 
     /// The command that stores this id.
@@ -76,7 +81,15 @@ impl PoolObject {
         )
     }
 
-    fn error(&self, what: &'static str, source: kube::Error) -> PoolObjectError {
-        PoolObjectError { what, pool: self.key.clone(), source: Box::new(source) }
+    async fn in_time<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, PoolObjectError> {
+        let error = |why| PoolObjectError { what, pool: self.key.clone(), why };
+        match timeout(PATIENCE, call).await {
+            Ok(answer) => answer.map_err(|source| error(super::causes(&source))),
+            Err(_) => Err(error(format!("the API server has not answered within {PATIENCE:?}"))),
+        }
     }
 }

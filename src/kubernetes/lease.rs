@@ -27,7 +27,6 @@ mod record;
 mod sight;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -35,9 +34,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::clock;
 use crate::engine::leadership::Leadership;
-use crate::policy::world::Millis;
+pub use crate::engine::leadership::Mandate;
 use crate::server::metrics::Metrics;
 
 /// Where a lease tells at which address its holder is reached.
@@ -48,25 +46,6 @@ pub const DURATION: Duration = Duration::from_millis(1500);
 const RENEWALS: u32 = 5;
 /// So many requests that are not answered end in that time: a halted API server must not stop the election.
 const TIMEOUTS: u32 = 2;
-
-/// The right to write to the API server: held for as long as the lease, as last renewed, has not run out.
-///
-/// A process that was paused finds it void when it wakes up, before it has heard of anything. Orders to Mesos do not need it: there the
-/// master itself takes calls only from the newest subscriber.
-#[derive(Clone, Debug, Default)]
-pub struct Mandate(Arc<AtomicU64>);
-
-impl Mandate {
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        clock::now() < self.0.load(Ordering::Acquire)
-    }
-
-    /// Good until this moment; 0 ends it.
-    pub fn extend_to(&self, moment: Millis) {
-        self.0.store(moment, Ordering::Release);
-    }
-}
 
 /// A replica that leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +97,7 @@ impl Candidate {
         let resign = CancellationToken::new();
         let (campaign, seats) = campaign::Campaign::new(self, metrics, resign.clone());
         let task = Aborting(tokio::spawn(campaign.run()));
-        let leadership = Leadership::elected(seats.role);
+        let leadership = Leadership::elected(seats.role, seats.mandate.clone());
         Election { leadership, mandate: seats.mandate, leader: seats.leader, resign, task }
     }
 }

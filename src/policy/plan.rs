@@ -81,6 +81,10 @@ pub struct Verdict {
     pub ready: i64,
     pub starting: i64,
     pub stopping: i64,
+    /// Replicas that this plan starts or makes room for.
+    pub pending: i64,
+    /// Replicas of an older template that still run.
+    pub outdated: i64,
     pub phase: Phase,
     /// Each metric's state, in the order of the spec.
     pub demand: Vec<DemandState>,

@@ -60,6 +60,8 @@ pub(super) fn verdict<'k>(seat: &Seat, pool: &Overview, giving_way: impl Iterato
         ready: tally.ready,
         starting: tally.starting,
         stopping: tally.stopping,
+        pending: seat.starts + seat.waits,
+        outdated: tally.old,
         phase: Phase::Converged,
         demand: seat.claim.asked.states.clone(),
         reasons: Vec::new(),
@@ -80,6 +82,8 @@ pub(super) fn deleted(view: &AppView) -> Verdict {
         ready: 0,
         starting: count(TaskPhase::Starting),
         stopping: count(TaskPhase::Stopping),
+        pending: 0,
+        outdated: 0,
         phase: Phase::Shrinking,
         demand: Vec::new(),
         reasons: vec![Reason::Deleted],
@@ -94,7 +98,7 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
     let short = verdict.granted < verdict.wanted;
     if claim.app.suspended {
         Phase::Suspended
-    } else if looping && verdict.running < verdict.wanted {
+    } else if looping && (verdict.running < verdict.wanted || verdict.outdated > 0) {
         Phase::Failed
     } else if verdict.demand.iter().any(|state| *state != DemandState::Fresh) {
         Phase::Stale
@@ -102,7 +106,7 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
         Phase::GivingWay
     } else if short {
         Phase::CapacityLimited
-    } else if seat.starts + seat.waits > 0 || verdict.starting > 0 {
+    } else if verdict.pending > 0 || verdict.starting > 0 {
         Phase::Growing
     } else if verdict.stopping > 0 || seat.kept < claim.tally.live() {
         Phase::Shrinking

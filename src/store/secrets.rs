@@ -116,10 +116,14 @@ impl Secrets {
         }
     }
 
-    /// Changes whenever a Secret has changed.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// Waits until what is known of this one has changed. Of a file, for ever: it is read anew each time.
+    pub async fn changed(&self, namespace: &str, value: &SecretValue) {
+        let (Some(known), SecretValue::SecretRef(reference)) = (&self.known, value) else { return std::future::pending().await };
+        let key = (namespace.to_owned(), reference.name.clone());
+        let now = || known.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let mut changes = self.changes.subscribe();
+        let before = now();
+        while now() == before && changes.changed().await.is_ok() {}
     }
 }
 
@@ -168,15 +172,19 @@ mod tests {
         assert!(error.to_string().contains("name a file"), "{error}");
     }
 
-    #[test]
-    fn only_a_change_is_news() {
+    #[tokio::test]
+    async fn only_a_change_is_news() {
         let secrets = Secrets::in_kubernetes();
-        let mut changes = secrets.changes();
-        let key = ("shop".to_owned(), "mesos".to_owned());
+        let (key, other) = (("shop".to_owned(), "mesos".to_owned()), ("depot".to_owned(), "mesos".to_owned()));
+        let value = reference("mesos", "token");
+        let mut news = std::pin::pin!(secrets.changed("shop", &value));
+        assert!(futures::poll!(news.as_mut()).is_pending());
+        secrets.put(&other, Some(&secret(b"one")));
+        assert!(futures::poll!(news.as_mut()).is_pending(), "somebody else's");
         secrets.put(&key, Some(&secret(b"one")));
-        assert!(changes.has_changed().unwrap());
-        changes.mark_unchanged();
+        assert!(futures::poll!(news.as_mut()).is_ready());
+        let mut news = std::pin::pin!(secrets.changed("shop", &value));
         secrets.put(&key, Some(&secret(b"one")));
-        assert!(!changes.has_changed().unwrap());
+        assert!(futures::poll!(news.as_mut()).is_pending());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use microscaler::api::validated::Key;
-use microscaler::engine::leadership::{Leadership, Role};
+use microscaler::engine::leadership::{Leadership, Mandate, Role};
 use microscaler::kubernetes::lease::Peer;
 use microscaler::server::{Readiness, Replicas};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -25,7 +25,7 @@ impl Replica {
     async fn new(identity: &str, push_token: Option<&str>, role: Role) -> Self {
         let (role, role_seen) = watch::channel(role);
         let (leader, leader_seen) = watch::channel(None);
-        let replicas = Replicas::new(identity, Leadership::elected(role_seen), leader_seen).unwrap();
+        let replicas = Replicas::new(identity, Leadership::elected(role_seen, Mandate::default()), leader_seen).unwrap();
         let mut fixture = Fixture::with(push_token, Readiness::Pools, Some(replicas)).await;
         if let Some(token) = push_token {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);

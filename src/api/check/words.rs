@@ -16,7 +16,7 @@ const PATTERNS: [(&str, &str); 12] = [
     (r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"),
     (r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be letters, digits, '-', '_' and '.', and must not start with a digit"),
     (r"^https?://[^/?# \t\r\n]+([/?#][^ \t\r\n]*)?$", "must be an address such as http://host:port/path"),
-    (r"^https?://[^/?# \t\r\n]+/?$", "must be an address such as http://host:5050, without a path"),
+    (r"^https?://[^/?#@ \t\r\n]+/?$", "must be an address such as http://host:5050, without a path or credentials"),
     (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
     (r"^[^:\r\n]+$", "must not hold a ':'"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),

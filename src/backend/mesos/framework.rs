@@ -99,7 +99,7 @@ impl Store {
     pub(super) fn begin_anew(&self) -> String {
         match self {
             Self::File(path) => format!("move {} away and start again", path.display()),
-            Self::Object(object) => format!("forget its id ({}) and restart the operator", object.amnesia()),
+            Self::Object(object) => format!("forget its id: {}", object.amnesia()),
         }
     }
 }

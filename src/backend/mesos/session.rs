@@ -36,6 +36,8 @@ const SLOW_DELAY: Duration = Duration::from_secs(30);
 const GOOD_AFTER: Duration = Duration::from_mins(1);
 const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(15);
 const MISSED_HEARTBEATS: f64 = 2.5;
+/// How long an API server is given to say who leads.
+const CERTAINTY: Duration = Duration::from_secs(1);
 
 /// A live connection, as the state machine sees it.
 #[derive(Clone)]
@@ -53,6 +55,8 @@ enum End {
     Retry(String),
     /// A person has to act, but it may also mend itself.
     Slow(String),
+    /// Another one has subscribed as this framework.
+    Replaced(String),
     /// Going on would do harm.
     Final(String),
     /// Nobody listens any more.
@@ -113,48 +117,74 @@ impl Session {
     /// Runs until nobody listens.
     pub async fn run(mut self) {
         let mut tries = 0;
-        let mut secrets = self.secrets.changes();
         for n in 0.. {
             if !self.turn().await {
                 return;
             }
-            secrets.mark_unchanged();
             let started = clock::instant();
             let end = self.connection(self.http.master(n)).await;
             if clock::instant().saturating_duration_since(started) > GOOD_AFTER {
                 tries = 0;
             }
+            let replaced = matches!(end, End::Replaced(_));
             let (input, delay) = match end {
-                End::Retry(why) => (Input::Disconnected { why, tries: tries + 1 }, jittered(tries)),
+                End::Retry(why) | End::Replaced(why) => (Input::Disconnected { why, tries: tries + 1 }, jittered(tries)),
                 End::Slow(why) => (Input::Blocked(why), SLOW_DELAY),
                 End::Final(why) => (Input::Stalled(why), Duration::MAX),
                 End::Stopped => return,
             };
             tries += 1;
-            if !self.forward(input).await {
+            if !self.forward(input).await || !self.pause(delay, replaced).await {
                 return;
             }
-            tokio::select! {
-                () = sleep(delay) => {}
-                // It may be the one that was wrong or missing.
-                Ok(()) = secrets.changed() => {}
-                () = self.inputs.closed() => return,
+        }
+    }
+
+    /// Waits before the next try. False when nobody listens any more.
+    async fn pause(&mut self, delay: Duration, replaced: bool) -> bool {
+        let Self { leadership, secrets, inputs, pool, .. } = self;
+        let wait = async {
+            if replaced {
+                leadership.confirmed().await;
             }
+            sleep(delay).await;
+        };
+        let secret = pool.mesos.secret();
+        // It may be the one that was wrong or missing.
+        let secret = async {
+            match &secret {
+                Some(secret) => secrets.changed(pool.key.namespace(), secret).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => true,
+            () = secret => true,
+            () = inputs.closed() => false,
         }
     }
 
     /// Waits until this process is the one that acts. False when nobody listens any more.
     async fn turn(&mut self) -> bool {
-        while let Role::Standby { leader } = self.leadership.role() {
-            if !self.forward(Input::StandingBy(leader.to_string())).await {
-                return false;
+        loop {
+            if let Role::Standby { leader } = self.leadership.role() {
+                if !self.forward(Input::StandingBy(leader.to_string())).await {
+                    return false;
+                }
+                tokio::select! {
+                    () = self.leadership.changed() => continue,
+                    () = self.inputs.closed() => return false,
+                }
             }
-            tokio::select! {
-                () = self.leadership.changed() => {}
-                () = self.inputs.closed() => return false,
+            // One that was asleep when it was replaced must not take the framework from its successor, only to learn of it afterwards.
+            // With the API server away there is no certainty, and no successor.
+            if !self.leadership.is_certain() {
+                drop(timeout(CERTAINTY, self.leadership.confirmed()).await);
+            }
+            if self.leadership.term().is_some() {
+                return true;
             }
         }
-        true
     }
 
     async fn forward(&self, input: Input) -> bool {
@@ -168,7 +198,7 @@ impl Session {
         if self.framework.is_none() && !self.fresh {
             match self.look_for_lost(&master).await {
                 Ok(None) => {}
-                Ok(Some(why)) => return End::Final(why),
+                Ok(Some(why)) => return self.for_a_person(why),
                 Err(error) => return after(&error),
             }
         }
@@ -285,7 +315,7 @@ impl Session {
         Ok(())
     }
 
-    async fn read(&self, mut stream: EventStream, calls: &calls::Sender) -> End {
+    async fn read(&mut self, mut stream: EventStream, calls: &calls::Sender) -> End {
         loop {
             let events = match stream.some(&self.stats).await {
                 Ok(events) => events,
@@ -309,14 +339,31 @@ impl Session {
         }
     }
 
+    /// A person has to put right what is stored. On Kubernetes that is seen, so it is tried again now and then.
+    fn for_a_person(&mut self, why: String) -> End {
+        match self.store {
+            Store::File(_) => End::Final(why),
+            Store::Object(_) => {
+                self.loaded = false;
+                End::Slow(why)
+            }
+        }
+    }
+
     /// What follows from an ERROR event.
-    fn on_error(&self, message: &str) -> End {
+    fn on_error(&mut self, message: &str) -> End {
         let text = message.to_lowercase();
         if text.contains("failed over") {
-            return End::Final(format!("another instance has taken over ({message}); this one does nothing any more"));
+            let why = format!("another instance has taken over ({message})");
+            // Among rivals, the lease tells whose turn it is.
+            return if self.leadership.has_rivals() {
+                End::Replaced(why)
+            } else {
+                End::Final(format!("{why}; this one does nothing any more"))
+            };
         }
         if text.contains("removed") || text.contains("completed") || text.contains("torn down") {
-            return End::Final(format!(
+            return self.for_a_person(format!(
                 "Mesos has removed this framework, and ends or has ended its tasks ({message}). To begin anew, {}",
                 self.store.begin_anew()
             ));
