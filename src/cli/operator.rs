@@ -101,7 +101,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
     let identity = identity();
     let election = candidate(&args, client.clone(), home, identity.clone(), listens).stand(metrics.clone());
-    let watched = watch_objects(&client, &Scope { namespaces: args.namespace, pools: args.selector });
+    let scope = Scope { namespaces: args.namespace, pools: args.selector };
+    let watched = watch_objects(client.clone(), scope, election.leadership.clone());
     let vault = Arc::new(Secrets::in_kubernetes());
     tokio::spawn(secrets::keep(client.clone(), watched.specs.clone(), vault.clone()));
 

@@ -16,8 +16,23 @@ use crate::api::validated::Key;
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::store::{AppSpec, PoolSpec, SpecProblem, Specs, homeless};
 
-/// Which watch an event comes from: the kind, and the namespace unless it is of all.
-pub type Source = (Kind, Option<String>);
+/// A watch that events come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    pub what: What,
+    /// `None`: of all namespaces.
+    pub namespace: Option<String>,
+}
+
+/// What a watch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    Apps,
+    /// The pools that are looked after.
+    Pools,
+    /// That other pools exist, too.
+    PoolNames,
+}
 
 /// Everything seen so far.
 pub struct Index {
@@ -25,10 +40,10 @@ pub struct Index {
     held: BTreeMap<(Kind, Key), Held>,
     /// Of watches that have begun to list: what they have shown.
     listing: BTreeMap<Source, BTreeSet<Key>>,
-    /// Watches that have not listed everything once.
+    /// Watches that have not listed everything.
     outstanding: BTreeSet<Source>,
-    /// Only some pools are ours: an app whose pool is not here is somebody else's.
-    selective: bool,
+    /// All pools that exist, ours among them, where only some are ours.
+    names: BTreeSet<Key>,
 }
 
 /// What an event has changed.
@@ -54,17 +69,23 @@ enum SeenAs {
 impl Index {
     /// `sources` are all the watches that will tell of something.
     #[must_use]
-    pub fn new(sources: impl IntoIterator<Item = Source>, selective: bool) -> Self {
+    pub fn new(sources: impl IntoIterator<Item = Source>) -> Self {
         Self {
             checker: Checker::new(),
             held: BTreeMap::new(),
             listing: BTreeMap::new(),
             outstanding: sources.into_iter().collect(),
-            selective,
+            names: BTreeSet::new(),
         }
     }
 
-    /// Everything has been listed once.
+    /// All these will list everything anew. Until they have, nothing is concluded from what is not here.
+    pub fn doubt(&mut self, sources: impl IntoIterator<Item = Source>) {
+        self.listing.clear();
+        self.outstanding = sources.into_iter().collect();
+    }
+
+    /// Everything has been listed.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.outstanding.is_empty()
@@ -81,34 +102,44 @@ impl Index {
                 if let Some(listed) = self.listing.get_mut(source) {
                     listed.insert(key(&object));
                 }
-                self.put(source.0, object)
+                self.put(source.what, object)
             }
             Event::InitDone => self.listed(source),
-            Event::Apply(object) => self.put(source.0, object),
-            Event::Delete(object) => self.remove(source.0, &key(&object)),
+            Event::Apply(object) => self.put(source.what, object),
+            Event::Delete(object) => self.remove(source.what, &key(&object)),
         }
     }
 
     /// What a complete list does not show is gone.
     fn listed(&mut self, source: &Source) -> Changed {
         let listed = self.listing.remove(source).unwrap_or_default();
-        let (kind, namespace) = source;
-        let here = |key: &Key| namespace.as_ref().is_none_or(|namespace| namespace == key.namespace());
-        let before = self.held.len();
-        self.held.retain(|(held, key), _| held != kind || !here(key) || listed.contains(key));
-        let changed = self.outstanding.remove(source) || self.held.len() != before;
+        let here = |key: &Key| source.namespace.as_ref().is_none_or(|namespace| namespace == key.namespace());
+        let stays = |key: &Key| !here(key) || listed.contains(key);
+        let before = (self.held.len(), self.names.len());
+        match kind(source.what) {
+            Some(kind) => self.held.retain(|(held, key), _| *held != kind || stays(key)),
+            None => self.names.retain(stays),
+        }
+        let changed = self.outstanding.remove(source) || (self.held.len(), self.names.len()) != before;
         Changed { specs: changed, objects: changed }
     }
 
-    fn remove(&mut self, kind: Kind, key: &Key) -> Changed {
-        let changed = self.held.remove(&(kind, key.clone())).is_some();
+    fn remove(&mut self, what: What, key: &Key) -> Changed {
+        let changed = match kind(what) {
+            Some(kind) => self.held.remove(&(kind, key.clone())).is_some(),
+            None => self.names.remove(key),
+        };
         Changed { specs: changed, objects: changed }
     }
 
-    fn put(&mut self, kind: Kind, mut object: DynamicObject) -> Changed {
+    fn put(&mut self, what: What, mut object: DynamicObject) -> Changed {
+        let key = key(&object);
+        let Some(kind) = kind(what) else {
+            let changed = self.names.insert(key);
+            return Changed { specs: changed, objects: changed };
+        };
         // Nobody here asks who wrote which field, and it is the larger half of an object.
         object.metadata.managed_fields = None;
-        let key = key(&object);
         let old = self.held.remove(&(kind, key.clone()));
         let (held, specs) = match old {
             Some(old) if old.seen.speaks_of(&object) => (Held { seen: old.seen.renewed(&object), ..old }, false),
@@ -116,6 +147,11 @@ impl Index {
         };
         self.held.insert((kind, key), held);
         Changed { specs, objects: true }
+    }
+
+    /// An app is where its pool is; one whose pool does not exist is everybody's, so that somebody tells.
+    fn is_ours(&self, pool: &Key) -> bool {
+        !self.names.contains(pool) || self.held.contains_key(&(Kind::Pool, pool.clone()))
     }
 
     /// The verdict on a spec that is new.
@@ -154,9 +190,7 @@ impl Index {
             }
             specs.problems.extend(held.seen.problem(*kind, key));
         }
-        if self.selective {
-            specs.apps.retain(|_, spec| specs.pools.contains_key(&spec.app.pool));
-        }
+        specs.apps.retain(|_, spec| self.is_ours(&spec.app.pool));
         specs.spared = Arc::new(spared);
         specs.problems.extend(homeless(&specs));
         specs
@@ -165,16 +199,15 @@ impl Index {
     /// Everything as it is on the API server.
     #[must_use]
     pub fn objects(&self) -> Objects {
-        let mut objects = Objects { selective: self.selective, ..Objects::default() };
+        let mut objects = Objects::default();
         for ((_, key), held) in &self.held {
             match &held.seen {
-                SeenAs::App(app) => drop(objects.apps.insert(key.clone(), app.clone())),
+                SeenAs::App(app) if app.pool.as_ref().is_none_or(|pool| self.is_ours(pool)) => {
+                    objects.apps.insert(key.clone(), app.clone());
+                }
+                SeenAs::App(_) => {}
                 SeenAs::Pool(pool) => drop(objects.pools.insert(key.clone(), pool.clone())),
             }
-        }
-        if self.selective {
-            let pools = &objects.pools;
-            objects.apps.retain(|_, app| app.pool.as_ref().is_some_and(|pool| pools.contains_key(pool)));
         }
         objects
     }
@@ -223,6 +256,15 @@ impl SeenAs {
         };
         let app = (kind == Kind::App).then(|| key.clone());
         Some(SpecProblem { app, message: format!("{kind} {key}: {fault}"), generation: Some(generation) })
+    }
+}
+
+/// `None`: only the names count.
+fn kind(what: What) -> Option<Kind> {
+    match what {
+        What::Apps => Some(Kind::App),
+        What::Pools => Some(Kind::Pool),
+        What::PoolNames => None,
     }
 }
 

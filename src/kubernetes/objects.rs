@@ -11,11 +11,10 @@ use crate::api::validated::Key;
 /// All that this operator looks after, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
+    /// Not those whose pool exists and is looked after by somebody else.
     pub apps: BTreeMap<Key, Arc<Seen<AppStatus>>>,
     /// Only those that the selector chooses.
     pub pools: BTreeMap<Key, Arc<Seen<PoolStatus>>>,
-    /// There is a selector: a pool that is not here may well exist, and apps are here only with their pools.
-    pub selective: bool,
 }
 
 /// The newest objects. Empty until all have been read once.

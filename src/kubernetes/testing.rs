@@ -52,7 +52,7 @@ impl Scene {
     pub fn sight(&self) -> Sight {
         let apps = self.apps.iter().map(|(key, seen)| (key.clone(), Arc::new(seen.clone())));
         let pools = self.pools.iter().map(|(key, seen)| (key.clone(), Arc::new(seen.clone())));
-        let objects = Arc::new(Objects { apps: apps.collect(), pools: pools.collect(), selective: false });
+        let objects = Arc::new(Objects { apps: apps.collect(), pools: pools.collect() });
         let engine =
             |report: &Report| EngineSight { report: Arc::new(report.clone()), since: 1, has_been_ready: report.standing.ready };
         let lost = self.apps.iter().filter(|(_, seen)| !seen.pool.as_ref().is_some_and(|pool| self.pools.contains_key(pool)));

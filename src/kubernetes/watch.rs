@@ -13,14 +13,18 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::backoff::Doubling;
-use super::index::{Changed, Index, Source};
+use super::index::{Changed, Index, Source, What};
 use super::objects::{Objects, ObjectsFeed};
 use crate::api::check::Kind;
 use crate::api::{MicroscaledApp, MicroscalingPool};
+use crate::engine::leadership::Leadership;
 use crate::store::{Specs, SpecsFeed};
 
 /// A watch that breaks is tried again between these; an outage is over for us soon after it is over.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Seconds. A connection that has died in silence is noticed a few seconds after this.
+const LONGEST_WATCH: u32 = 30;
 
 /// Which objects are looked after.
 #[derive(Clone, Debug, Default)]
@@ -42,16 +46,16 @@ pub struct Watched {
 /// Follows the objects for as long as anybody reads the specs.
 ///
 /// Nothing is published before everything has been listed once, and a list that is read anew replaces the old one only when it is complete:
-/// half of the truth would look like a deletion of the rest.
+/// half of the truth would look like a deletion of the rest. Whoever comes to lead reads everything anew, as a watch that has died in
+/// silence shows nothing of what was created since; until then no task counts as nobody's.
 #[must_use]
-pub fn watch_objects(client: &Client, scope: &Scope) -> Watched {
-    let sources = sources(scope);
-    let streams: SelectAll<_> = sources.iter().map(|source| stream(client, source, scope)).collect();
-    let index = Index::new(sources, scope.pools.is_some());
+pub fn watch_objects(client: Client, scope: Scope, leadership: Leadership) -> Watched {
+    let sources = sources(&scope);
+    let index = Index::new(sources.clone());
     let (specs, specs_feed) = watch::channel(Arc::new(Specs::default()));
     let (objects, objects_feed) = watch::channel(Arc::new(Objects::default()));
     let (synced, synced_feed) = watch::channel(false);
-    tokio::spawn(Follower { index, specs, objects, synced }.run(streams));
+    tokio::spawn(Follower { client, scope, sources, leadership, index, specs, objects, synced }.run());
     Watched { specs: specs_feed, objects: objects_feed, synced: synced_feed }
 }
 
@@ -60,23 +64,31 @@ fn sources(scope: &Scope) -> Vec<Source> {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    namespaces.iter().flat_map(|namespace| [Kind::Pool, Kind::App].map(|kind| (kind, namespace.clone()))).collect()
+    let names = scope.pools.is_some().then_some(What::PoolNames);
+    let whats: Vec<What> = [What::Pools, What::Apps].into_iter().chain(names).collect();
+    let of_namespace = |namespace: &Option<String>| {
+        let namespace = namespace.clone();
+        whats.iter().map(move |what| Source { what: *what, namespace: namespace.clone() }).collect::<Vec<_>>()
+    };
+    namespaces.iter().flat_map(of_namespace).collect()
 }
 
 type Told = (Source, Event<DynamicObject>);
 
 /// One watch, with its failures logged and tried again.
 fn stream(client: &Client, source: &Source, scope: &Scope) -> BoxStream<'static, Told> {
-    let (kind, namespace) = source.clone();
-    let (resource, selector) = match kind {
-        Kind::App => (ApiResource::erase::<MicroscaledApp>(&()), None),
-        Kind::Pool => (ApiResource::erase::<MicroscalingPool>(&()), scope.pools.as_deref()),
+    let Source { what, namespace } = source.clone();
+    let (kind, resource, selector) = match what {
+        What::Apps => (Kind::App, ApiResource::erase::<MicroscaledApp>(&()), None),
+        What::Pools => (Kind::Pool, ApiResource::erase::<MicroscalingPool>(&()), scope.pools.as_deref()),
+        What::PoolNames => (Kind::Pool, ApiResource::erase::<MicroscalingPool>(&()), None),
     };
     let api: Api<DynamicObject> = match &namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let config = selector.map_or_else(watcher::Config::default, |selector| watcher::Config::default().labels(selector));
+    let config = watcher::Config::default().timeout(LONGEST_WATCH);
+    let config = selector.iter().fold(config, |config, selector| config.labels(selector));
     let mut failing = false;
     let place = namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
     let source = source.clone();
@@ -117,17 +129,31 @@ fn in_words(error: &watcher::Error) -> String {
 
 /// The task that owns the index.
 struct Follower {
+    client: Client,
+    scope: Scope,
+    sources: Vec<Source>,
+    leadership: Leadership,
     index: Index,
     specs: watch::Sender<Arc<Specs>>,
     objects: watch::Sender<Arc<Objects>>,
+    /// Everything has been read once.
     synced: watch::Sender<bool>,
 }
 
 impl Follower {
-    async fn run(mut self, mut streams: SelectAll<BoxStream<'static, Told>>) {
+    async fn run(mut self) {
+        let mut streams = self.streams();
         loop {
             let told = tokio::select! {
                 told = streams.next() => told,
+                () = self.leadership.changed() => {
+                    if self.leadership.term().is_some() && *self.synced.borrow() {
+                        self.index.doubt(self.sources.clone());
+                        streams = self.streams();
+                        self.publish(Changed { specs: true, objects: false });
+                    }
+                    continue;
+                }
                 () = self.specs.closed() => return,
             };
             let Some((source, event)) = told else { return };
@@ -138,9 +164,16 @@ impl Follower {
                 changed = Changed { specs: changed.specs | more.specs, objects: changed.objects | more.objects };
             }
             if self.index.is_synced() {
+                self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
+            }
+            if *self.synced.borrow() {
                 self.publish(changed);
             }
         }
+    }
+
+    fn streams(&self) -> SelectAll<BoxStream<'static, Told>> {
+        self.sources.iter().map(|source| stream(&self.client, source, &self.scope)).collect()
     }
 
     fn publish(&self, changed: Changed) {
@@ -150,6 +183,5 @@ impl Follower {
         if changed.specs {
             self.specs.send_replace(Arc::new(self.index.specs()));
         }
-        self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
     }
 }

@@ -359,7 +359,7 @@ async fn poll(client: Client, namespace: String, objects: watch::Sender<Arc<Obje
                 let itself = key(pool.name_any());
                 (itself.clone(), Arc::new(seen(&pool, pool.status.clone(), itself)))
             });
-            objects.send_replace(Arc::new(Objects { apps: apps.collect(), pools: pools.collect(), selective: false }));
+            objects.send_replace(Arc::new(Objects { apps: apps.collect(), pools: pools.collect() }));
         }
         sleep(Duration::from_millis(20)).await;
     }

@@ -2,8 +2,9 @@ use serde_json::json;
 
 use super::*;
 
-const APPS: Source = (Kind::App, None);
-const POOLS: Source = (Kind::Pool, None);
+const APPS: Source = Source { what: What::Apps, namespace: None };
+const POOLS: Source = Source { what: What::Pools, namespace: None };
+const NAMES: Source = Source { what: What::PoolNames, namespace: None };
 
 fn app(name: &str, generation: i64, spec: &serde_json::Value) -> DynamicObject {
     serde_json::from_value(json!({
@@ -37,8 +38,8 @@ fn key(name: &str) -> Key {
 }
 
 /// An index that has listed these.
-fn listed(selective: bool, apps: Vec<DynamicObject>, pools: Vec<DynamicObject>) -> Index {
-    let mut index = Index::new([APPS, POOLS], selective);
+fn listed(apps: Vec<DynamicObject>, pools: Vec<DynamicObject>) -> Index {
+    let mut index = Index::new([APPS, POOLS]);
     list(&mut index, &APPS, apps);
     assert!(!index.is_synced());
     list(&mut index, &POOLS, pools);
@@ -60,7 +61,7 @@ fn names(specs: &Specs) -> Vec<&str> {
 
 #[test]
 fn a_list_that_is_read_anew_tells_of_deletions_only_when_it_is_complete() {
-    let mut index = listed(false, vec![app("a", 1, &good(1)), app("b", 1, &good(1))], vec![pool("default")]);
+    let mut index = listed(vec![app("a", 1, &good(1)), app("b", 1, &good(1))], vec![pool("default")]);
     index.apply(&APPS, Event::Init);
     index.apply(&APPS, Event::InitApply(app("a", 1, &good(1))));
     assert_eq!(names(&index.specs()), ["a", "b"]);
@@ -71,7 +72,7 @@ fn a_list_that_is_read_anew_tells_of_deletions_only_when_it_is_complete() {
 
 #[test]
 fn what_is_not_of_the_spec_is_no_news_to_the_engines() {
-    let mut index = listed(false, vec![app("a", 1, &good(1))], vec![pool("default")]);
+    let mut index = listed(vec![app("a", 1, &good(1))], vec![pool("default")]);
     let mut same = app("a", 1, &good(1));
     same.metadata.resource_version = Some("2".to_owned());
     same.data["status"] = json!({"observedGeneration": 1, "phase": "Converged"});
@@ -84,7 +85,7 @@ fn what_is_not_of_the_spec_is_no_news_to_the_engines() {
 
 #[test]
 fn a_bad_spec_leaves_the_last_good_one_in_force() {
-    let mut index = listed(false, vec![app("a", 1, &good(3)), app("b", 1, &good(1))], vec![pool("default")]);
+    let mut index = listed(vec![app("a", 1, &good(3)), app("b", 1, &good(1))], vec![pool("default")]);
     index.apply(&APPS, Event::Apply(app("a", 2, &bad())));
     let specs = index.specs();
     assert_eq!(specs.apps[&key("a")].app.replicas, 3);
@@ -100,7 +101,7 @@ fn a_bad_spec_leaves_the_last_good_one_in_force() {
 
 #[test]
 fn what_runs_of_an_app_that_was_never_readable_is_left_alone() {
-    let index = listed(false, vec![app("a", 1, &bad()), app("b", 1, &good(1))], vec![pool("default")]);
+    let index = listed(vec![app("a", 1, &bad()), app("b", 1, &good(1))], vec![pool("default")]);
     let specs = index.specs();
     assert_eq!(names(&specs), ["b"]);
     assert!(specs.complete, "the others are not harmed");
@@ -109,7 +110,7 @@ fn what_runs_of_an_app_that_was_never_readable_is_left_alone() {
 
 #[test]
 fn an_object_made_anew_inherits_nothing() {
-    let mut index = listed(false, vec![app("a", 1, &good(3))], vec![pool("default")]);
+    let mut index = listed(vec![app("a", 1, &good(3))], vec![pool("default")]);
     let mut anew = app("a", 1, &bad());
     anew.metadata.uid = Some("another".to_owned());
     index.apply(&APPS, Event::Apply(anew));
@@ -118,7 +119,7 @@ fn an_object_made_anew_inherits_nothing() {
 
 #[test]
 fn a_deleted_app_is_gone_for_the_engines_while_its_object_waits() {
-    let mut index = listed(false, vec![app("a", 1, &good(3))], vec![pool("default")]);
+    let mut index = listed(vec![app("a", 1, &good(3))], vec![pool("default")]);
     let mut deleted = app("a", 2, &good(3));
     deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
     assert!(index.apply(&APPS, Event::Apply(deleted)).specs);
@@ -128,18 +129,39 @@ fn a_deleted_app_is_gone_for_the_engines_while_its_object_waits() {
     assert!(index.objects().apps.is_empty());
 }
 
+fn in_pool(name: &str, pool: &str) -> DynamicObject {
+    let mut spec = good(1);
+    spec["pool"] = json!(pool);
+    app(name, 1, &spec)
+}
+
 #[test]
-fn an_app_without_its_pool_is_told_of_and_with_a_selector_is_not_ours() {
-    let elsewhere = || {
-        let mut spec = good(1);
-        spec["pool"] = json!("other");
-        app("a", 1, &spec)
-    };
-    let specs = listed(false, vec![elsewhere()], vec![pool("default")]).specs();
+fn an_app_without_its_pool_is_told_of() {
+    let specs = listed(vec![in_pool("a", "other")], vec![pool("default")]).specs();
     assert_eq!(specs.problems.len(), 1);
     assert!(specs.problems[0].message.contains("there is no MicroscalingPool shop/other"), "{:?}", specs.problems);
-    let selective = listed(true, vec![elsewhere(), app("b", 1, &good(1))], vec![pool("default")]);
-    assert_eq!(names(&selective.specs()), ["b"]);
-    assert!(selective.specs().problems.is_empty());
-    assert_eq!(selective.objects().apps.len(), 1);
+}
+
+#[test]
+fn an_app_goes_with_its_pool_and_one_without_any_is_everybodys() {
+    let mut index = Index::new([APPS, POOLS, NAMES]);
+    list(&mut index, &APPS, vec![in_pool("mine", "default"), in_pool("theirs", "other"), in_pool("lost", "nowhere")]);
+    list(&mut index, &POOLS, vec![pool("default")]);
+    list(&mut index, &NAMES, vec![pool("default"), pool("other")]);
+    assert_eq!(names(&index.specs()), ["lost", "mine"]);
+    assert_eq!(index.objects().apps.len(), 2);
+    assert!(index.apply(&NAMES, Event::Delete(pool("other"))).specs);
+    assert_eq!(names(&index.specs()), ["lost", "mine", "theirs"]);
+}
+
+#[test]
+fn in_doubt_nothing_is_concluded_from_what_is_not_there() {
+    let mut index = listed(vec![app("a", 1, &good(1))], vec![pool("default")]);
+    index.doubt([APPS, POOLS]);
+    let specs = index.specs();
+    assert!(!specs.complete && names(&specs) == ["a"]);
+    list(&mut index, &POOLS, vec![pool("default")]);
+    list(&mut index, &APPS, vec![app("b", 1, &good(1))]);
+    assert!(index.specs().complete);
+    assert_eq!(names(&index.specs()), ["b"]);
 }
