@@ -104,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scope = Scope { namespaces: args.namespace, pools: args.selector };
     let watched = watch_objects(client.clone(), scope, election.leadership.clone());
     let vault = Arc::new(Secrets::in_kubernetes());
-    tokio::spawn(secrets::keep(client.clone(), watched.specs.clone(), vault.clone()));
+    let mut keeper = tokio::spawn(secrets::keep(client.clone(), watched.specs.clone(), vault.clone()));
 
     let shared = Shared {
         pools: pools.clone(),
@@ -136,6 +136,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::select! {
         signal = signalled() => signal?,
         ended = &mut engines => { ended?; bail!("the objects cannot be followed any more") }
+        ended = &mut keeper => { ended?; bail!("the Secrets cannot be followed any more") }
         ended = &mut server => { ended??; bail!("the server has ended") }
     }
     info!("stopping; all tasks are left running");

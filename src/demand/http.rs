@@ -19,6 +19,7 @@ const MAX_BODY: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 5;
 /// So much of an error page is shown.
 const SHOWN: usize = 100;
+const A_STRING: &str = "found the string";
 
 /// Why a poll yielded no number. `url` is shown without credentials.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,20 @@ pub enum HttpError {
     NotJson { url: String, problem: serde_json::Error },
     #[error("no number at {pointer}: {found}")]
     NoNumber { pointer: String, found: String },
+}
+
+impl HttpError {
+    /// The same without anything of what was found.
+    #[must_use]
+    pub fn discreet(self) -> Self {
+        match self {
+            Self::Status { url, status, .. } => Self::Status { url, status, excerpt: String::new() },
+            Self::NoNumber { pointer, found } if found.starts_with(A_STRING) => {
+                Self::NoNumber { pointer, found: "found a string that is no number".to_owned() }
+            }
+            error => error,
+        }
+    }
 }
 
 /// A client for all polled sources of a pool: connections are kept and shared.
@@ -80,7 +95,8 @@ impl DemandSource for HttpSource {
             };
             let request =
                 authorization.iter().fold(client.get(url.clone()), |request, value| request.header(AUTHORIZATION, value));
-            read(request, &shown, &spec.pointer).await.map_err(|error| error.to_string())
+            let answer = read(request, &shown, &spec.pointer).await;
+            answer.map_err(|error| if secrets.are_discreet() { error.discreet() } else { error }.to_string())
         };
         poll(rhythm, gauge, ask).await;
     }
@@ -134,7 +150,7 @@ pub fn number_at(document: &Value, pointer: &str) -> Result<f64, HttpError> {
         },
         Some(Value::String(text)) => match text.trim().parse() {
             Ok(number) => return Ok(number),
-            Err(_) => format!("found the string {:?}", text.chars().take(SHOWN).collect::<String>()),
+            Err(_) => format!("{A_STRING} {:?}", text.chars().take(SHOWN).collect::<String>()),
         },
         Some(Value::Object(_)) => "found an object".to_owned(),
         Some(Value::Array(_)) => "found an array".to_owned(),
@@ -200,6 +216,14 @@ mod tests {
         assert_eq!(said("/s"), "no number at /s: found the string \"many\"");
         assert_eq!(said("/x/y"), "no number at /x/y: nothing is there");
         assert_eq!(said(""), "no number at the top of the document: found an object");
+    }
+
+    #[test]
+    fn where_it_has_to_be_nothing_of_the_answer_is_shown() {
+        let said = number_at(&json!({"key": "s3cret"}), "/key").unwrap_err().discreet().to_string();
+        assert_eq!(said, "no number at /key: found a string that is no number");
+        let status = HttpError::Status { url: "http://x/".to_owned(), status: 403, excerpt: "s3cret".to_owned() };
+        assert_eq!(status.discreet().to_string(), "GET http://x/: status 403");
     }
 
     #[test]

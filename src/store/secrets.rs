@@ -60,6 +60,13 @@ impl Secrets {
         Self { known: Some(RwLock::default()), changes: watch::Sender::new(0) }
     }
 
+    /// Whether what other servers answer is not to be shown in a status: on Kubernetes, who may write an app is not who may reach all that
+    /// Microscaler reaches.
+    #[must_use]
+    pub fn are_discreet(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// The value now, without the line end that editors leave behind.
     ///
     /// # Errors

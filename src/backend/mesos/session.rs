@@ -363,6 +363,10 @@ impl Session {
             };
         }
         if text.contains("removed") || text.contains("completed") || text.contains("torn down") {
+            if self.fresh {
+                (self.framework, self.stored) = (None, false);
+                return End::Retry(format!("Mesos has removed the old framework ({message}); registering as a new one"));
+            }
             return self.for_a_person(format!(
                 "Mesos has removed this framework, and ends or has ended its tasks ({message}). To begin anew, {}",
                 self.store.begin_anew()
