@@ -111,7 +111,8 @@ fn on_runtime(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 /// Logs go to stderr, so that stdout is the verb's alone. Only those that run for long say more than warnings by itself.
 fn start_logging(cli: &Cli) {
     let quiet = !matches!(cli.command, Command::Run(_) | Command::Operator(_));
-    let default = if quiet { "warn" } else { "info" };
+    // What goes wrong with Kubernetes is told in words of our own.
+    let default = if quiet { "warn" } else { "info,kube_client=error,kube_runtime=error" };
     let filter = cli.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| default.to_owned());
     let builder =
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(filter)).with_target(false);

@@ -88,6 +88,7 @@ impl PoolObject {
     ) -> Result<T, PoolObjectError> {
         let error = |why| PoolObjectError { what, pool: self.key.clone(), why };
         match timeout(PATIENCE, call).await {
+            Ok(Err(kube::Error::Api(status))) => Err(error(format!("{} ({})", status.message, status.code))),
             Ok(answer) => answer.map_err(|source| error(super::causes(&source))),
             Err(_) => Err(error(format!("the API server has not answered within {PATIENCE:?}"))),
         }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::backoff::Doubling;
+use super::watch::{cause, code};
 use crate::api::demand::Source;
 use crate::api::secret::{Auth, SecretRef, SecretValue};
 use crate::store::secrets::{Secret, SecretKey, Secrets};
@@ -107,17 +108,12 @@ async fn follow(client: Client, key: SecretKey, secrets: Arc<Secrets>) {
 }
 
 fn in_words(error: &watcher::Error, key: &SecretKey) -> String {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            if status.code == 403 =>
-        {
-            format!(
-                "Microscaler may not read it: allow its ServiceAccount to get, list and watch Secret {} in namespace {} \
-                 (rbac.secrets of the chart)",
-                key.1, key.0
-            )
-        }
-        _ => super::causes(error),
+    if code(error) != Some(403) {
+        return cause(error);
     }
+    let (namespace, name) = key;
+    format!(
+        "Microscaler may not read it: allow its ServiceAccount to get, list and watch Secret {name} in namespace {namespace} \
+         (rbac.secrets of the chart)"
+    )
 }

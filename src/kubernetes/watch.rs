@@ -95,7 +95,8 @@ fn stream(client: &Client, source: &Source, scope: &Scope) -> BoxStream<'static,
     let told = follow(api, config).backoff(Doubling::new(RETRY.0, RETRY.1)).filter_map(move |event| {
         let told = match event {
             Ok(event) => {
-                if std::mem::take(&mut failing) {
+                // That it begins to list tells nothing yet.
+                if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                     info!("{kind} objects of {place} can be watched again");
                 }
                 Some((source.clone(), event))
@@ -115,15 +116,35 @@ fn stream(client: &Client, source: &Source, scope: &Scope) -> BoxStream<'static,
 
 /// What went wrong, with what to do about the cases that people meet.
 fn in_words(error: &watcher::Error) -> String {
-    let code = match error {
+    match code(error) {
+        Some(404) => {
+            "the CustomResourceDefinitions are not installed: microscaler crd | kubectl apply --server-side -f -".to_owned()
+        }
+        Some(403) => format!("{} (the ServiceAccount needs the roles of charts/microscaler)", cause(error)),
+        _ => cause(error),
+    }
+}
+
+/// The API server's answer, if it was one that made the watch fail.
+pub(super) fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        _ => 0,
-    };
-    match code {
-        404 => "the CustomResourceDefinitions are not installed: microscaler crd | kubectl apply --server-side -f -".to_owned(),
-        403 => format!("{error} (the ServiceAccount needs the roles of charts/microscaler)"),
-        _ => super::causes(error),
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// In the API server's own words, if there are any.
+pub(super) fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => super::causes(error),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 
