@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -193,6 +193,7 @@ fn values_end_up_where_they_count() {
     assert_eq!(object(&yaml, &format!("Secret {NAMESPACE}/scaler-push-token"))["data"]["token"], "YSB0b2tlbg==");
     let roles: Vec<_> = objects(&yaml).into_keys().filter(|id| id.contains("Role")).collect();
     let expected = [
+        "ClusterRole /scaler-admin",
         "ClusterRole /scaler-edit",
         "ClusterRole /scaler-view",
         "Role depot/scaler",
@@ -210,6 +211,37 @@ fn values_end_up_where_they_count() {
     assert!(pod["containers"][0]["args"].to_string().contains("--push-token-file=/etc/microscaler/push-token/push"));
     let kinds: Vec<_> = objects(&existing).into_keys().collect();
     assert!(!kinds.iter().any(|id| id.starts_with("Secret") || id.starts_with("PodDisruptionBudget")), "{kinds:?}");
+}
+
+/// Which rights are added to those that Kubernetes gives to people.
+#[test]
+fn those_who_edit_apps_need_not_be_trusted_with_pools() {
+    let rendered = render(&[]).unwrap();
+    let roles = objects(&rendered).into_values().filter(|object| object["kind"] == "ClusterRole");
+    let roles: Vec<_> = roles.collect();
+    let of = |who: &str| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        let rules = roles.iter().filter(|role| role["metadata"]["labels"][&label] == "true");
+        let rules = rules.flat_map(|role| role["rules"].as_array().unwrap());
+        let strings = |value: &Value| value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        let rights = rules.flat_map(|rule| {
+            let (resources, verbs): (Vec<String>, Vec<String>) = (strings(&rule["resources"]), strings(&rule["verbs"]));
+            let of = move |resource: String| verbs.clone().into_iter().map(move |verb| format!("{verb} {resource}"));
+            resources.into_iter().flat_map(of)
+        });
+        rights.collect::<BTreeSet<_>>()
+    };
+    let all = |verbs: &[&str], resources: &[&str]| {
+        let of = |resource: &&str| verbs.iter().map(|verb| format!("{verb} {resource}")).collect::<Vec<_>>();
+        resources.iter().flat_map(of).collect::<BTreeSet<_>>()
+    };
+    let (apps, pools) = ("microscaledapps", "microscalingpools");
+    let shown = [apps, "microscaledapps/scale", "microscaledapps/status", pools, "microscalingpools/status"];
+    let changes = ["create", "update", "patch", "delete", "deletecollection"];
+    let view = all(&["get", "list", "watch"], &shown);
+    let edit = &(&view | &all(&changes, &[apps])) | &all(&["update", "patch"], &["microscaledapps/scale"]);
+    let admin = &edit | &all(&changes, &[pools]);
+    assert_eq!((of("view"), of("edit"), of("admin")), (view, edit, admin));
 }
 
 /// No Docker is needed to see that cargo understands what .dockerignore lets through.
