@@ -193,15 +193,15 @@ fn values_end_up_where_they_count() {
     assert_eq!(object(&yaml, &format!("Secret {NAMESPACE}/scaler-push-token"))["data"]["token"], "YSB0b2tlbg==");
     let roles: Vec<_> = objects(&yaml).into_keys().filter(|id| id.contains("Role")).collect();
     let expected = [
-        "ClusterRole /scaler-admin",
-        "ClusterRole /scaler-edit",
-        "ClusterRole /scaler-view",
-        "Role depot/scaler",
+        "ClusterRole /scaler:microscaler-system:admin",
+        "ClusterRole /scaler:microscaler-system:edit",
+        "ClusterRole /scaler:microscaler-system:view",
+        "Role depot/scaler:microscaler-system",
         "Role microscaler-system/scaler-leases",
-        "Role shop/scaler",
-        "RoleBinding depot/scaler",
+        "Role shop/scaler:microscaler-system",
+        "RoleBinding depot/scaler:microscaler-system",
         "RoleBinding microscaler-system/scaler-leases",
-        "RoleBinding shop/scaler",
+        "RoleBinding shop/scaler:microscaler-system",
     ];
     assert_eq!(roles, expected);
 
@@ -395,17 +395,14 @@ fn the_operator_may_do_what_it_does_and_no_more() {
     let questions: Vec<_> = verbs.iter().map(String::as_str).collect();
 
     let objects = [
-        "get microscaling.dev/microscaledapps",
         "list microscaling.dev/microscaledapps",
         "watch microscaling.dev/microscaledapps",
         "patch microscaling.dev/microscaledapps",
-        "get microscaling.dev/microscaledapps/status",
         "patch microscaling.dev/microscaledapps/status",
         "get microscaling.dev/microscalingpools",
         "list microscaling.dev/microscalingpools",
         "watch microscaling.dev/microscalingpools",
         "patch microscaling.dev/microscalingpools",
-        "get microscaling.dev/microscalingpools/status",
         "patch microscaling.dev/microscalingpools/status",
         "create events.k8s.io/events",
         "patch /events",
@@ -426,7 +423,7 @@ fn the_operator_may_do_what_it_does_and_no_more() {
         for lease in ["", ":microscaler", ":named-microscaler"] {
             expected.push(format!("create coordination.k8s.io/leases{lease} {NAMESPACE}"));
             let is_own = lease.strip_prefix(':') == Some(account);
-            let verbs: &[&str] = if is_own { &["get", "list", "watch", "update", "patch"] } else { &[] };
+            let verbs: &[&str] = if is_own { &["get", "list", "watch", "update"] } else { &[] };
             expected.extend(verbs.iter().map(|verb| format!("{verb} coordination.k8s.io/leases{lease} {NAMESPACE}")));
         }
         let mut allowed = may(&kubernetes, &kubeconfig, &questions);
