@@ -36,7 +36,7 @@ tolerations: [{operator: Exists}]
 affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
 topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]
 priorityClassName: system-cluster-critical
-extraArgs: ["--log=debug"]
+extraArgs: ["--fresh"]
 extraEnv: [{name: SSL_CERT_FILE, value: /etc/ca/ca.crt}]
 extraVolumes: [{name: ca, configMap: {name: ca}}]
 extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]
@@ -185,7 +185,7 @@ fn values_end_up_where_they_count() {
         "--status-writes-per-second=50",
         "--log=info",
         "--log-format=json",
-        "--log=debug",
+        "--fresh",
     ]);
     assert_eq!(pod["containers"][0]["args"], arguments);
     let spread = &pod["topologySpreadConstraints"][0];
@@ -211,6 +211,50 @@ fn values_end_up_where_they_count() {
     assert!(pod["containers"][0]["args"].to_string().contains("--push-token-file=/etc/microscaler/push-token/push"));
     let kinds: Vec<_> = objects(&existing).into_keys().collect();
     assert!(!kinds.iter().any(|id| id.starts_with("Secret") || id.starts_with("PodDisruptionBudget")), "{kinds:?}");
+}
+
+/// The arguments as Kubernetes gives them to the program: with the variables put in.
+fn arguments(container: &Value) -> Vec<String> {
+    let variables = container["env"].as_array().unwrap().iter().map(|variable| variable["name"].as_str().unwrap());
+    let variables: Vec<_> = variables.collect();
+    let ip = if container["args"].to_string().contains("[::]") { "fd00::7" } else { "10.0.0.7" };
+    let of = |argument: &Value| {
+        let text = variables.iter().fold(argument.as_str().unwrap().to_owned(), |text, name| {
+            text.replace(&format!("$({name})"), if *name == "POD_IP" { ip } else { "value" })
+        });
+        assert!(!text.contains("$("), "{text}: there is no such variable");
+        text
+    };
+    container["args"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn the_program_understands_what_the_chart_tells_it() {
+    let microscaler = |arguments: &[String]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_microscaler")).args(arguments).arg("--help").output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = values(FULL);
+    for (set, name) in [(&[][..], "microscaler"), (&["--values", path(&full)], "scaler")] {
+        let deployment = object(&render(set).unwrap(), &format!("Deployment {NAMESPACE}/{name}"));
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let mut arguments = arguments(container);
+        let (understood, help, complaint) = microscaler(&arguments);
+        assert!(understood, "{arguments:?}: {complaint}");
+        arguments.push("--no-such-thing".to_owned());
+        assert!(!microscaler(&arguments).0, "what comes before --help is judged");
+
+        // Each variable is meant for something: an argument, the program, or a library of it.
+        let read = include_str!("../src/cli/operator.rs");
+        for variable in container["env"].as_array().unwrap() {
+            let name = variable["name"].as_str().unwrap();
+            let is_known = container["args"].to_string().contains(&format!("$({name})"))
+                || read.contains(&format!("var(\"{name}\")"))
+                || help.contains(&format!("[env: {name}="))
+                || name == "SSL_CERT_FILE";
+            assert!(is_known, "nobody reads {name}");
+        }
+    }
 }
 
 /// Which rights are added to those that Kubernetes gives to people.

@@ -75,7 +75,7 @@ pub struct Args {
     lease_namespace: Option<String>,
 
     /// At most this many status writes a second, of all apps together.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000), env = "MICROSCALER_STATUS_WRITES")]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000), env = "MICROSCALER_STATUS_WRITES_PER_SECOND")]
     status_writes_per_second: u32,
 
     /// Register as a new framework where the id of the old one is lost or Mesos has removed it. Tasks of the old one are not adopted.
