@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kube::Client;
@@ -83,6 +84,9 @@ pub struct Args {
     fresh: bool,
 }
 
+/// Requests are still answered for this long after the lease is released, until all have heard of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Runs until a signal comes.
 ///
 /// # Errors
@@ -100,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let desk = Arc::new(PushDesk::default());
     let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
     let identity = identity();
-    let election = candidate(&args, client.clone(), home, identity.clone(), listens).stand(metrics.clone());
+    let mut election = candidate(&args, client.clone(), home, identity.clone(), listens).stand(metrics.clone());
     let watched = watch_objects(&client, &Scope { namespaces: args.namespace, pools: args.selector });
     let vault = Arc::new(Secrets::in_kubernetes());
     tokio::spawn(secrets::keep(client.clone(), watched.specs.clone(), vault.clone()));
@@ -122,16 +126,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mandate = election.mandate.clone();
     let reporter = report(client, watched.objects, pools.clone(), mandate, metrics.clone(), options, shutdown.clone());
     let reporter = tokio::spawn(reporter);
-    let mut ended = shutdown;
+    let (close, mut closed) = watch::channel(false);
     let state = ServerState {
         pools,
         desk,
         metrics,
         push_token,
         readiness: Readiness::Synced(watched.synced),
-        replicas: Some(Replicas::new(&identity, election.leadership.clone(), election.leader.clone())?),
+        replicas: Some(Replicas::new(&identity, election.leadership.clone(), election.leader.clone())?.ending_with(shutdown)),
     };
-    let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
+    let mut server = tokio::spawn(serve(listener, state, async move { drop(closed.wait_for(|end| *end).await) }));
     tokio::select! {
         signal = signalled() => signal?,
         ended = &mut engines => { ended?; bail!("the objects cannot be followed any more") }
@@ -143,6 +147,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     reporter.await?;
     // Only now may another one act.
     election.resign().await;
+    // Services and standbys still name this replica; it passes requests on to the one that leads now.
+    tokio::time::sleep(FAREWELL).await;
+    close.send_replace(true);
     server.await??;
     Ok(ExitCode::SUCCESS)
 }

@@ -76,7 +76,8 @@ async fn metrics_are_well_formed_and_complete() {
 #[tokio::test]
 async fn a_replica_that_stands_by_has_nothing_to_say_of_apps_and_pools() {
     let fixture = Fixture::new(None).await;
-    let told = async |start: &str| fixture.get("/metrics").await.text().await.unwrap().contains(&format!("\nmicroscaler_{start}"));
+    let told =
+        async |start: &str| fixture.get("/metrics").await.text().await.unwrap().contains(&format!("\nmicroscaler_{start}"));
     for leads in [true, false, true] {
         fixture.state.metrics.leads(leads);
         assert!(told(&format!("leader {}\n", u8::from(leads))).await);
