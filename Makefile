@@ -16,17 +16,17 @@ demo: ## Start a real Mesos and show live how important work takes room and give
 demo-kubernetes: ## The same with apps in a real Kubernetes API server, through kubectl
 	@tests/testbed/demo-kubernetes
 
-test: lint mesos kubernetes ## Run all tests, most of them on a real Mesos
+test: lint mesos kubernetes ## Run all tests, most on a real Mesos, many on a real Kubernetes
 	cargo test --workspace --lib --bins --tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
 # Each test of the whole program has a Mesos of its own.
 TEST_THREADS ?= 4
 
-lint: ## Check format, lints and licences
+lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: mesos ## Measure reaction and convergence on a real Mesos, beside a bare client
+bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, and with Kubernetes
 	cargo bench --bench reaction
 	cargo bench --bench operator
 	cargo bench --bench planner

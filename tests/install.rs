@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +36,7 @@ tolerations: [{operator: Exists}]
 affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
 topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]
 priorityClassName: system-cluster-critical
-extraArgs: ["--log=debug"]
+extraArgs: ["--fresh"]
 extraEnv: [{name: SSL_CERT_FILE, value: /etc/ca/ca.crt}]
 extraVolumes: [{name: ca, configMap: {name: ca}}]
 extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]
@@ -185,7 +185,7 @@ fn values_end_up_where_they_count() {
         "--status-writes-per-second=50",
         "--log=info",
         "--log-format=json",
-        "--log=debug",
+        "--fresh",
     ]);
     assert_eq!(pod["containers"][0]["args"], arguments);
     let spread = &pod["topologySpreadConstraints"][0];
@@ -193,14 +193,15 @@ fn values_end_up_where_they_count() {
     assert_eq!(object(&yaml, &format!("Secret {NAMESPACE}/scaler-push-token"))["data"]["token"], "YSB0b2tlbg==");
     let roles: Vec<_> = objects(&yaml).into_keys().filter(|id| id.contains("Role")).collect();
     let expected = [
-        "ClusterRole /scaler-edit",
-        "ClusterRole /scaler-view",
-        "Role depot/scaler",
+        "ClusterRole /scaler:microscaler-system:admin",
+        "ClusterRole /scaler:microscaler-system:edit",
+        "ClusterRole /scaler:microscaler-system:view",
+        "Role depot/scaler:microscaler-system",
         "Role microscaler-system/scaler-leases",
-        "Role shop/scaler",
-        "RoleBinding depot/scaler",
+        "Role shop/scaler:microscaler-system",
+        "RoleBinding depot/scaler:microscaler-system",
         "RoleBinding microscaler-system/scaler-leases",
-        "RoleBinding shop/scaler",
+        "RoleBinding shop/scaler:microscaler-system",
     ];
     assert_eq!(roles, expected);
 
@@ -210,6 +211,81 @@ fn values_end_up_where_they_count() {
     assert!(pod["containers"][0]["args"].to_string().contains("--push-token-file=/etc/microscaler/push-token/push"));
     let kinds: Vec<_> = objects(&existing).into_keys().collect();
     assert!(!kinds.iter().any(|id| id.starts_with("Secret") || id.starts_with("PodDisruptionBudget")), "{kinds:?}");
+}
+
+/// The arguments as Kubernetes gives them to the program: with the variables put in.
+fn arguments(container: &Value) -> Vec<String> {
+    let variables = container["env"].as_array().unwrap().iter().map(|variable| variable["name"].as_str().unwrap());
+    let variables: Vec<_> = variables.collect();
+    let ip = if container["args"].to_string().contains("[::]") { "fd00::7" } else { "10.0.0.7" };
+    let of = |argument: &Value| {
+        let text = variables.iter().fold(argument.as_str().unwrap().to_owned(), |text, name| {
+            text.replace(&format!("$({name})"), if *name == "POD_IP" { ip } else { "value" })
+        });
+        assert!(!text.contains("$("), "{text}: there is no such variable");
+        text
+    };
+    container["args"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn the_program_understands_what_the_chart_tells_it() {
+    let microscaler = |arguments: &[String]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_microscaler")).args(arguments).arg("--help").output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = values(FULL);
+    for (set, name) in [(&[][..], "microscaler"), (&["--values", path(&full)], "scaler")] {
+        let deployment = object(&render(set).unwrap(), &format!("Deployment {NAMESPACE}/{name}"));
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let mut arguments = arguments(container);
+        let (understood, help, complaint) = microscaler(&arguments);
+        assert!(understood, "{arguments:?}: {complaint}");
+        arguments.push("--no-such-thing".to_owned());
+        assert!(!microscaler(&arguments).0, "what comes before --help is judged");
+
+        // Each variable is meant for something: an argument, the program, or a library of it.
+        let read = include_str!("../src/cli/operator.rs");
+        for variable in container["env"].as_array().unwrap() {
+            let name = variable["name"].as_str().unwrap();
+            let is_known = container["args"].to_string().contains(&format!("$({name})"))
+                || read.contains(&format!("var(\"{name}\")"))
+                || help.contains(&format!("[env: {name}="))
+                || name == "SSL_CERT_FILE";
+            assert!(is_known, "nobody reads {name}");
+        }
+    }
+}
+
+/// Which rights are added to those that Kubernetes gives to people.
+#[test]
+fn those_who_edit_apps_need_not_be_trusted_with_pools() {
+    let rendered = render(&[]).unwrap();
+    let roles = objects(&rendered).into_values().filter(|object| object["kind"] == "ClusterRole");
+    let roles: Vec<_> = roles.collect();
+    let of = |who: &str| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        let rules = roles.iter().filter(|role| role["metadata"]["labels"][&label] == "true");
+        let rules = rules.flat_map(|role| role["rules"].as_array().unwrap());
+        let strings = |value: &Value| value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        let rights = rules.flat_map(|rule| {
+            let (resources, verbs): (Vec<String>, Vec<String>) = (strings(&rule["resources"]), strings(&rule["verbs"]));
+            let of = move |resource: String| verbs.clone().into_iter().map(move |verb| format!("{verb} {resource}"));
+            resources.into_iter().flat_map(of)
+        });
+        rights.collect::<BTreeSet<_>>()
+    };
+    let all = |verbs: &[&str], resources: &[&str]| {
+        let of = |resource: &&str| verbs.iter().map(|verb| format!("{verb} {resource}")).collect::<Vec<_>>();
+        resources.iter().flat_map(of).collect::<BTreeSet<_>>()
+    };
+    let (apps, pools) = ("microscaledapps", "microscalingpools");
+    let shown = [apps, "microscaledapps/scale", "microscaledapps/status", pools, "microscalingpools/status"];
+    let changes = ["create", "update", "patch", "delete", "deletecollection"];
+    let view = all(&["get", "list", "watch"], &shown);
+    let edit = &(&view | &all(&changes, &[apps])) | &all(&["update", "patch"], &["microscaledapps/scale"]);
+    let admin = &edit | &all(&changes, &[pools]);
+    assert_eq!((of("view"), of("edit"), of("admin")), (view, edit, admin));
 }
 
 /// No Docker is needed to see that cargo understands what .dockerignore lets through.
@@ -363,17 +439,14 @@ fn the_operator_may_do_what_it_does_and_no_more() {
     let questions: Vec<_> = verbs.iter().map(String::as_str).collect();
 
     let objects = [
-        "get microscaling.dev/microscaledapps",
         "list microscaling.dev/microscaledapps",
         "watch microscaling.dev/microscaledapps",
         "patch microscaling.dev/microscaledapps",
-        "get microscaling.dev/microscaledapps/status",
         "patch microscaling.dev/microscaledapps/status",
         "get microscaling.dev/microscalingpools",
         "list microscaling.dev/microscalingpools",
         "watch microscaling.dev/microscalingpools",
         "patch microscaling.dev/microscalingpools",
-        "get microscaling.dev/microscalingpools/status",
         "patch microscaling.dev/microscalingpools/status",
         "create events.k8s.io/events",
         "patch /events",
@@ -394,7 +467,7 @@ fn the_operator_may_do_what_it_does_and_no_more() {
         for lease in ["", ":microscaler", ":named-microscaler"] {
             expected.push(format!("create coordination.k8s.io/leases{lease} {NAMESPACE}"));
             let is_own = lease.strip_prefix(':') == Some(account);
-            let verbs: &[&str] = if is_own { &["get", "list", "watch", "update", "patch"] } else { &[] };
+            let verbs: &[&str] = if is_own { &["get", "list", "watch", "update"] } else { &[] };
             expected.extend(verbs.iter().map(|verb| format!("{verb} coordination.k8s.io/leases{lease} {NAMESPACE}")));
         }
         let mut allowed = may(&kubernetes, &kubeconfig, &questions);

@@ -262,7 +262,7 @@ async fn a_killed_leader_is_followed(scene: &mut Scene) {
 
 async fn a_leader_that_resigns_is_followed_at_once(scene: &mut Scene) {
     for round in 1..=5 {
-        let leader = scene.take_leader().await;
+        let mut leader = scene.take_leader().await;
         let start = clock::now();
         let mandate = leader.election.mandate.clone();
         leader.election.resign().await;
@@ -340,7 +340,7 @@ async fn a_deleted_lease_is_made_anew(scene: &Scene) {
 
 async fn the_last_one_leaves_it_free(scene: &mut Scene) {
     while !scene.replicas.is_empty() {
-        let leader = scene.take_leader().await;
+        let mut leader = scene.take_leader().await;
         leader.election.resign().await;
         assert!(leader.metrics.text().contains("microscaler_leader 0\n"));
     }

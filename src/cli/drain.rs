@@ -24,8 +24,8 @@ use crate::store::{Specs, directory};
 
 /// End every task of a pool, each with its grace period, and start none.
 ///
-/// Where a Microscaler runs, it does so and goes on holding the pool empty until it is stopped. Where none runs, give --mesos or
-/// --manifests, and this command takes the framework over for as long as it takes.
+/// Where a Microscaler runs, it does so and goes on holding the pool empty until it is stopped; on Kubernetes it refuses: delete the apps
+/// there. Where none runs, give --mesos or --manifests, and this command takes the framework over for as long as it takes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microscaler drain default/shop                        where a Microscaler runs

@@ -20,7 +20,7 @@ pub mod table;
 
 /// Keeps containers in step with demand in milliseconds, on a fixed pool of Apache Mesos hosts.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 80)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

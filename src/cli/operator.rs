@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kube::Client;
@@ -75,13 +76,16 @@ pub struct Args {
     lease_namespace: Option<String>,
 
     /// At most this many status writes a second, of all apps together.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000), env = "MICROSCALER_STATUS_WRITES")]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000), env = "MICROSCALER_STATUS_WRITES_PER_SECOND")]
     status_writes_per_second: u32,
 
     /// Register as a new framework where the id of the old one is lost or Mesos has removed it. Tasks of the old one are not adopted.
     #[arg(long)]
     fresh: bool,
 }
+
+/// Requests are still answered for this long after the lease is released, until all have heard of it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs until a signal comes.
 ///
@@ -100,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let desk = Arc::new(PushDesk::default());
     let metrics = Arc::new(Metrics::new(pools.clone(), &desk));
     let identity = identity();
-    let election = candidate(&args, client.clone(), home, identity.clone(), listens).stand(metrics.clone());
+    let mut election = candidate(&args, client.clone(), home, identity.clone(), listens).stand(metrics.clone());
     let scope = Scope { namespaces: args.namespace, pools: args.selector };
     let watched = watch_objects(client.clone(), scope, election.leadership.clone());
     let vault = Arc::new(Secrets::in_kubernetes());
@@ -123,16 +127,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mandate = election.mandate.clone();
     let reporter = report(client, watched.objects, pools.clone(), mandate, metrics.clone(), options, shutdown.clone());
     let reporter = tokio::spawn(reporter);
-    let mut ended = shutdown;
+    let (close, mut closed) = watch::channel(false);
     let state = ServerState {
         pools,
         desk,
         metrics,
         push_token,
         readiness: Readiness::Synced(watched.synced),
-        replicas: Some(Replicas::new(&identity, election.leadership.clone(), election.leader.clone())?),
+        replicas: Some(Replicas::new(&identity, election.leadership.clone(), election.leader.clone())?.ending_with(shutdown)),
     };
-    let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
+    let mut server = tokio::spawn(serve(listener, state, async move { drop(closed.wait_for(|end| *end).await) }));
     tokio::select! {
         signal = signalled() => signal?,
         ended = &mut engines => { ended?; bail!("the objects cannot be followed any more") }
@@ -145,6 +149,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     reporter.await?;
     // Only now may another one act.
     election.resign().await;
+    // Services and standbys still name this replica; it passes requests on to the one that leads now.
+    tokio::time::sleep(FAREWELL).await;
+    close.send_replace(true);
     server.await??;
     Ok(ExitCode::SUCCESS)
 }

@@ -78,6 +78,7 @@ pub struct Election {
     /// Who leads in place of this replica; `None` when it leads itself, and when nobody is known to.
     pub leader: watch::Receiver<Option<Peer>>,
     resign: CancellationToken,
+    resigned: CancellationToken,
     task: Aborting,
 }
 
@@ -94,20 +95,24 @@ impl Candidate {
     /// Stands by, leads when the lease is to be had, and stands by again when it is lost; all in a task of its own.
     #[must_use]
     pub fn stand(self, metrics: Arc<Metrics>) -> Election {
-        let resign = CancellationToken::new();
-        let (campaign, seats) = campaign::Campaign::new(self, metrics, resign.clone());
+        let (resign, resigned) = (CancellationToken::new(), CancellationToken::new());
+        let (campaign, seats) = campaign::Campaign::new(self, metrics, resign.clone(), resigned.clone());
         let task = Aborting(tokio::spawn(campaign.run()));
         let leadership = Leadership::elected(seats.role, seats.mandate.clone());
-        Election { leadership, mandate: seats.mandate, leader: seats.leader, resign, task }
+        Election { leadership, mandate: seats.mandate, leader: seats.leader, resign, resigned, task }
     }
 }
 
 impl Election {
     /// Ends the candidacy. If this replica leads, the lease is released, so that another one takes it at once; so what it does as the
-    /// leader has to have ended before. With the API server away this gives up after some seconds.
-    pub async fn resign(mut self) {
+    /// leader has to have ended before. With the API server away this gives up after some seconds. Until it is dropped, the election goes
+    /// on telling who leads.
+    pub async fn resign(&mut self) {
         self.resign.cancel();
-        // What it has to say of its end, it has said.
-        let _ = (&mut self.task.0).await;
+        tokio::select! {
+            () = self.resigned.cancelled() => {}
+            // What it has to say of its end, it has said.
+            _ = &mut self.task.0 => {}
+        }
     }
 }

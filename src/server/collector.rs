@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use kube::ResourceExt as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use super::pools::Pools;
 use crate::api::status::Phase;
@@ -34,24 +35,34 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 pub(super) struct Reports {
     pub pools: Arc<Pools>,
     pub tally: Tally,
+    /// 1 while this process leads. One that stands by knows less of apps and pools than the one that leads, and contradicts it.
+    pub leader: Gauge<i64, AtomicI64>,
 }
 
 impl Collector for Reports {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        if self.leader.get() == 1 {
+            self.encode_reports(&mut encoder)?;
+        }
+        let posts = self.tally.counts().map(|(source, count)| (vec![("source", source)], count));
+        counters(&mut encoder, "demand_posts", "Values of demand that came in", posts.into_iter())
+    }
+}
+
+impl Reports {
+    fn encode_reports(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let reports: Vec<Arc<Report>> = self.pools.list().iter().map(|handle| handle.reports.borrow().clone()).collect();
         let apps: Vec<Named> = reports.iter().flat_map(|report| &report.apps).map(Named::new).collect();
-        replicas(&mut encoder, &apps)?;
-        demand(&mut encoder, &apps)?;
-        ages(&mut encoder, &apps)?;
-        phases(&mut encoder, &apps)?;
+        replicas(encoder, &apps)?;
+        demand(encoder, &apps)?;
+        ages(encoder, &apps)?;
+        phases(encoder, &apps)?;
         let pools: Vec<NamedPool> = reports.iter().map(|report| NamedPool::new(report)).collect();
         let of_pools = |value: fn(&Report) -> i64| pools.iter().map(move |pool| (pool.labels(), value(pool.report)));
         let connected = of_pools(|report| i64::from(report.standing.connected));
-        gauges(&mut encoder, "pool_connected", "Whether a pool is connected to its Mesos master", connected)?;
-        gauges(&mut encoder, "pool_agents", "Agents known", of_pools(|report| report.status.agents))?;
-        gauges(&mut encoder, "pool_tasks", "Tasks that have not ended", of_pools(|report| report.status.tasks))?;
-        let posts = self.tally.counts().map(|(source, count)| (vec![("source", source)], count));
-        counters(&mut encoder, "demand_posts", "Values of demand that came in", posts.into_iter())
+        gauges(encoder, "pool_connected", "Whether a pool is connected to its Mesos master", connected)?;
+        gauges(encoder, "pool_agents", "Agents known", of_pools(|report| report.status.agents))?;
+        gauges(encoder, "pool_tasks", "Tasks that have not ended", of_pools(|report| report.status.tasks))
     }
 }
 

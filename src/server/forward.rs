@@ -50,6 +50,8 @@ pub struct Replicas {
     identity: HeaderValue,
     leadership: Leadership,
     leader: watch::Receiver<Option<Peer>>,
+    /// Its engines end, so it has nothing to say of them, and the lease is about to be released.
+    ending: Option<watch::Receiver<bool>>,
     client: Client,
 }
 
@@ -76,11 +78,19 @@ impl Replicas {
             .http1_only()
             .build()?;
         let identity = HeaderValue::from_str(identity).unwrap_or_else(|_| HeaderValue::from_static("a replica"));
-        Ok(Self { identity, leadership, leader, client })
+        Ok(Self { identity, leadership, leader, ending: None, client })
+    }
+
+    /// Once this is true, it answers no more, though it may hold the lease for a moment yet.
+    #[must_use]
+    pub fn ending_with(mut self, ending: watch::Receiver<bool>) -> Self {
+        self.ending = Some(ending);
+        self
     }
 
     fn turn(&self) -> Turn {
         match self.leadership.role() {
+            Role::Leader { .. } if self.ending.as_ref().is_some_and(|ending| *ending.borrow()) => Turn::Theirs(None),
             Role::Leader { term } => Turn::Ours(term),
             Role::Standby { .. } => Turn::Theirs(self.leader.borrow().clone()),
         }

@@ -51,13 +51,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What is known of apps and pools is read off their reports when asked for, what came in from sources off the desk's tally.
+    /// What is known of apps and pools is read off their reports when asked for, unless this process stands by; what came in from sources
+    /// off the desk's tally.
     #[must_use]
     pub fn new(pools: Arc<Pools>, desk: &PushDesk) -> Self {
         let mut registry = Registry::with_prefix("microscaler");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program that runs", version);
-        registry.register_collector(Box::new(Reports { pools, tally: desk.tally().clone() }));
+        let leader = Gauge::default();
+        registry.register_collector(Box::new(Reports { pools, tally: desk.tally().clone(), leader: leader.clone() }));
         let mut metrics = Self {
             registry,
             decision: histogram(),
@@ -67,7 +69,7 @@ impl Metrics {
             calls: Family::default(),
             endings: Family::default(),
             push_errors: Counter::default(),
-            leader: Gauge::default(),
+            leader,
             lease_renewals: Counter::default(),
             lease_renewal_failures: Counter::default(),
             status_writes: Family::default(),

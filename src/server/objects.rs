@@ -161,6 +161,11 @@ pub(super) async fn drain(
 ) -> Result<Json<Value>, ApiError> {
     access::check(shared.state.push_token.as_deref(), peer.ip(), &headers)?;
     let Path((namespace, name)) = path?;
+    if shared.state.replicas.is_some() {
+        // It would last until another replica leads, and the token is meant for demand.
+        let instead = format!("delete the apps of pool {namespace}/{name}, or set their maxReplicas to 0, with kubectl");
+        return Err(ApiError::new(StatusCode::FORBIDDEN, format!("with Kubernetes, pools are not drained here: {instead}")));
+    }
     let pool = Key::new(&namespace, &name);
     let Some(handle) = shared.state.pools.get(&pool) else {
         let exist = listed("pools", shared.state.pools.list().iter().map(|handle| &handle.pool));

@@ -32,7 +32,6 @@ async fn metrics_are_well_formed_and_complete() {
     metrics.convergence(&search, Duration::from_millis(80));
     metrics.calls("ACCEPT", 1);
     metrics.ending(End::Killed);
-    metrics.leads(false);
     metrics.lease_renewed();
     metrics.lease_not_renewed();
     fixture.push("shop/search/waiting", "1").await;
@@ -54,7 +53,7 @@ async fn metrics_are_well_formed_and_complete() {
         r#"microscaler_demand_posts_total{source="push"} 1"#,
         r#"microscaler_demand_posts_total{source="simulated"} 1"#,
         "microscaler_push_errors_total 1",
-        "microscaler_leader 0",
+        "microscaler_leader 1",
         "microscaler_lease_renewals_total 1",
         "microscaler_lease_renewal_failures_total 1",
         r#"microscaler_app_replicas{namespace="shop",app="search",state="wanted"} 5"#,
@@ -71,4 +70,18 @@ async fn metrics_are_well_formed_and_complete() {
     }
     metrics.forget(&search);
     assert!(!metrics.text().contains("convergence_seconds_count"));
+}
+
+/// Sums over all replicas would count it twice, and minima would find every pool disconnected.
+#[tokio::test]
+async fn a_replica_that_stands_by_has_nothing_to_say_of_apps_and_pools() {
+    let fixture = Fixture::new(None).await;
+    let told =
+        async |start: &str| fixture.get("/metrics").await.text().await.unwrap().contains(&format!("\nmicroscaler_{start}"));
+    for leads in [true, false, true] {
+        fixture.state.metrics.leads(leads);
+        assert!(told(&format!("leader {}\n", u8::from(leads))).await);
+        assert_eq!((told("app_").await, told("pool_").await), (leads, leads));
+        assert!(told("demand_posts_total{").await && told("build_info{").await);
+    }
 }

@@ -181,6 +181,23 @@ async fn streams_end_when_another_one_comes_to_lead() {
     assert_eq!(standby.fixture.json("/v1/apps").await["items"], json!([]), "it answers itself now");
 }
 
+/// The token is meant for demand, and what one replica holds empty another one fills again.
+#[tokio::test]
+async fn an_operator_drains_no_pool() {
+    let leader = Replica::leading(Some("secret")).await;
+    let standby = Replica::standing_by("b", Some("secret"), leader.peer()).await;
+    for Replica { fixture, .. } in [&leader, &standby] {
+        let url = format!("{}/v1/drain/shop/main", fixture.url);
+        assert_eq!(Client::new().post(&url).send().await.unwrap().status(), 401);
+        let response = fixture.client.post(&url).send().await.unwrap();
+        assert_eq!(response.status(), 403);
+        assert_eq!(
+            response.json::<Value>().await.unwrap()["error"],
+            "with Kubernetes, pools are not drained here: delete the apps of pool shop/main, or set their maxReplicas to 0, with kubectl"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_operator_is_ready_when_it_has_read_all_objects() {
     let (synced, seen) = watch::channel(false);

@@ -8,6 +8,11 @@
 {{- end -}}
 {{- end }}
 
+{{- /* For roles outside of the namespace of the release: releases of the same name must not share them. No namespace has a colon. */ -}}
+{{- define "microscaler.roleName" -}}
+{{- printf "%s:%s" (include "microscaler.fullname" .) .Release.Namespace -}}
+{{- end }}
+
 {{- define "microscaler.selectorLabels" -}}
 app.kubernetes.io/name: microscaler
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -56,10 +61,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 # patch is for finalizers: what users write is never changed.
 - apiGroups: [microscaling.dev]
   resources: [microscaledapps, microscalingpools]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
+# The id of a pool's framework is not taken from a watch, which may be late.
+- apiGroups: [microscaling.dev]
+  resources: [microscalingpools]
+  verbs: [get]
 - apiGroups: [microscaling.dev]
   resources: [microscaledapps/status, microscalingpools/status]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

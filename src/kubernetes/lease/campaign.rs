@@ -48,6 +48,8 @@ pub(super) struct Campaign {
     mandate: Mandate,
     metrics: Arc<Metrics>,
     resign: CancellationToken,
+    /// It has, and acts no more.
+    resigned: CancellationToken,
     /// How often it has come to lead.
     terms: u64,
     /// Requests fail, and that has been said.
@@ -55,7 +57,12 @@ pub(super) struct Campaign {
 }
 
 impl Campaign {
-    pub fn new(candidate: Candidate, metrics: Arc<Metrics>, resign: CancellationToken) -> (Self, Seats) {
+    pub fn new(
+        candidate: Candidate,
+        metrics: Arc<Metrics>,
+        resign: CancellationToken,
+        resigned: CancellationToken,
+    ) -> (Self, Seats) {
         let Candidate { client, namespace, name, identity, address, duration } = candidate;
         let calls = Calls::new(client, &namespace, &name, duration / TIMEOUTS);
         let (millis, period) = (Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX), duration / RENEWALS);
@@ -68,12 +75,26 @@ impl Campaign {
         let us = Holder { namespace, name, peer: Peer { identity, address }, duration };
         let watch = calls.watch(period);
         let (terms, in_trouble) = (0, false);
-        let campaign =
-            Self { calls, watch, us, sight, duration: millis, period, role, leader, mandate, metrics, resign, terms, in_trouble };
+        let campaign = Self {
+            calls,
+            watch,
+            us,
+            sight,
+            duration: millis,
+            period,
+            role,
+            leader,
+            mandate,
+            metrics,
+            resign,
+            resigned,
+            terms,
+            in_trouble,
+        };
         (campaign, seats)
     }
 
-    /// Until it resigns.
+    /// Until it resigns, and then on: who leads is told for as long as the process asks.
     pub async fn run(mut self) {
         while let Some(held) = self.stand_by().await {
             if let Some(held) = self.lead(held).await {
@@ -83,6 +104,11 @@ impl Campaign {
         }
         self.metrics.leads(false);
         self.role.send_replace(Role::Standby { leader: "this replica has resigned".into() });
+        self.resigned.cancel();
+        while let Some(found) = self.watch.next().await {
+            self.sight.observe(found, clock::now());
+            self.tell_leader();
+        }
     }
 
     // ---- standing by ----
@@ -139,8 +165,7 @@ impl Campaign {
 
     /// Tells who leads, where that has changed.
     fn publish(&mut self) {
-        let peer = self.sight.leader();
-        self.leader.send_if_modified(|known| std::mem::replace(known, peer.clone()) != peer);
+        self.tell_leader();
         let now = Role::Standby { leader: self.sight.words().into() };
         let changed = self.role.send_if_modified(|known| {
             let changed = *known != now;
@@ -152,6 +177,11 @@ impl Campaign {
         {
             info!(lease = %self.us.name, "standing by: {leader}");
         }
+    }
+
+    fn tell_leader(&self) {
+        let peer = self.sight.leader();
+        self.leader.send_if_modified(|known| std::mem::replace(known, peer.clone()) != peer);
     }
 
     // ---- leading ----

@@ -7,10 +7,12 @@ use serde_json::json;
 use std::io::Read;
 
 const USAGE: &str = "\
-Starts a Kubernetes API server and its etcd on this machine, and ends them on Ctrl-C (or SIGTERM). There are no controllers and no
-nodes: objects are stored and watched, and nothing else happens to them.
+Starts a Kubernetes API server and its etcd on this machine, and ends them on
+Ctrl-C (or SIGTERM). There are no controllers and no nodes: objects are stored
+and watched, and nothing else happens to them.
 
-When it is up, it prints one line of JSON: {\"url\": …, \"kubeconfig\": …, \"kubectl\": …, \"helm\": …, \"bin\": …, \"directory\": …}.
+When it is up, it prints one line of JSON: {\"url\": …, \"kubeconfig\": …,
+\"kubectl\": …, \"helm\": …, \"bin\": …, \"directory\": …}.
 
 usage: kubernetes-local [OPTION]
   --until-stdin-closes         end when standard input closes, too
