@@ -128,9 +128,10 @@ impl Recorder {
             self.ledger.tell(told, now);
         }
         for event in std::mem::take(&mut self.early) {
-            match self.told(&event) {
-                Some(told) => self.ledger.tell(told, now),
-                None => debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped"),
+            if let Some(told) = self.told(&event) {
+                self.ledger.tell(told, now);
+            } else {
+                debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
             }
         }
         (self.dirty, self.look_at) = (false, now + u64::try_from(LOOK.as_millis()).unwrap_or(0));
