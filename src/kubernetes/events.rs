@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::call;
 use super::pace::{Bucket, Pause};
-use super::statuses::cut;
+use super::statuses::cut_bytes;
 use super::target::Target;
 use crate::engine::report::EventKind;
 use crate::policy::world::Millis;
@@ -23,7 +23,7 @@ const OF_ALL: (u32, u64) = (50, 100_000);
 const OUTDATED: Millis = 60_000;
 /// After such a pause an event is another one.
 const MEMORY: Millis = 600_000;
-/// As many characters as the API server takes.
+/// As many bytes as the API server takes (it counts bytes, not characters).
 const NOTE: usize = 1024;
 const IN_FLIGHT: usize = 4;
 
@@ -108,7 +108,7 @@ impl Ledger {
         let series = self.series.entry(subject).or_default();
         series.count = series.count.saturating_add(1);
         let since = series.waiting.take().map_or(now, |(_, since)| since);
-        series.waiting = Some((cut(&note, NOTE), since));
+        series.waiting = Some((cut_bytes(&note, NOTE), since));
     }
 
     /// Those that are due now; each has to be answered by [`done`](Self::done).
@@ -281,6 +281,13 @@ mod tests {
             (10_000, name, "to 10000".to_owned(), 101),
         ];
         assert_eq!(writes, expected);
+    }
+
+    #[test]
+    fn a_note_fits() {
+        let mut ledger = Ledger::default();
+        ledger.tell(normal("a", "R", &"ü".repeat(600)), 0);
+        assert_eq!(ledger.due(0)[0].note, format!("{}…", "ü".repeat(510)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::api::MicroscalingPool;
@@ -52,13 +52,26 @@ impl PoolObject {
     /// # Errors
     /// When the API server does not take it.
     pub async fn set_framework_id(&self, id: &str) -> Result<(), PoolObjectError> {
+        self.apply("store", id, json!({})).await
+    }
+
+    /// Stores it again if the object is still the one of this version: the API server does not look at the uid in a status.
+    ///
+    /// # Errors
+    /// When the API server does not take it, and when there is a newer version.
+    pub async fn restore_framework_id(&self, id: &str, version: &str) -> Result<(), PoolObjectError> {
+        self.apply("restore", id, json!({ "resourceVersion": version })).await
+    }
+
+    async fn apply(&self, what: &'static str, id: &str, metadata: Value) -> Result<(), PoolObjectError> {
         let patch = json!({
             "apiVersion": MicroscalingPool::api_version(&()),
             "kind": MicroscalingPool::kind(&()),
+            "metadata": metadata,
             "status": { "frameworkId": id },
         });
         let params = PatchParams::apply(MANAGER).force();
-        self.in_time("store", self.api.patch_status(self.key.name(), &params, &Patch::Apply(patch))).await.map(drop)
+        self.in_time(what, self.api.patch_status(self.key.name(), &params, &Patch::Apply(patch))).await.map(drop)
     }
 
     /// The command that stores this id.

@@ -15,13 +15,13 @@
 //! | the way to the API server | [`connect`] |
 //! | what is on it, followed | [`watch`], [`index`], [`objects`] |
 //! | the Secrets that specs name | [`secrets`] |
-//! | the id of a pool's framework | [`framework`] |
+//! | the id of a pool's framework, and the loop that puts it back where it is lost | [`framework`], [`restore`] |
 //! | who leads | [`lease`] |
 //! | objects and reports side by side | [`sight`] |
 //! | what a status ought to be, which of them are due, and the loop that writes them | [`status`], [`schedule`], [`writer`] |
 //! | how long an object is kept that somebody has deleted | [`deletion`], [`finalize`], [`finalizer`] |
 //! | what is told as events, which of them are due, and the loop that writes them | [`notices`], [`events`], [`recorder`] |
-//! | all three loops | [`reporter`] |
+//! | all these loops | [`reporter`] |
 //! | requests, budgets and pauses | [`call`], [`pace`] |
 
 mod backoff;
@@ -39,6 +39,7 @@ pub mod objects;
 pub mod pace;
 pub mod recorder;
 pub mod reporter;
+pub mod restore;
 pub mod schedule;
 pub mod secrets;
 pub mod sight;

@@ -23,6 +23,7 @@ use super::events::{Ledger, Record, Recorded, Subject, Told};
 use super::lease::Mandate;
 use super::notices::Notices;
 use super::sight::{Follower, Heard, Listener};
+use super::statuses::cut_bytes;
 use super::target::Target;
 use crate::api::validated::Key;
 use crate::engine::clock;
@@ -34,6 +35,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(250);
 /// Names of objects are at most 253 characters long, and the time is added.
 const NAME: usize = 220;
+/// Bytes that the API server takes of the reporting instance.
+const INSTANCE: usize = 128;
+/// Events of objects that have just come wait for the next look; so many at most.
+const EARLY: usize = 256;
 
 /// The loop's own things.
 pub struct Recorder {
@@ -45,6 +50,8 @@ pub struct Recorder {
     /// Which of the replicas this is.
     identity: Arc<str>,
     notices: Notices,
+    /// Events of objects that were not known yet at the last look.
+    early: Vec<Event>,
     ledger: Ledger,
     under_way: FuturesUnordered<BoxFuture<'static, (Record, Option<Recorded>)>>,
     led: bool,
@@ -69,8 +76,9 @@ impl Recorder {
             listener,
             mandate,
             metrics,
-            identity: identity.into(),
+            identity: cut_bytes(identity, INSTANCE).into(),
             notices: Notices::default(),
+            early: Vec::new(),
             ledger: Ledger::default(),
             under_way: FuturesUnordered::new(),
             led: false,
@@ -97,6 +105,7 @@ impl Recorder {
         }
         if !leads && self.led {
             self.ledger.clear();
+            self.early.clear();
         }
         self.led = leads;
         let now = clock::now();
@@ -117,6 +126,13 @@ impl Recorder {
         let sight = self.follower.look();
         for told in self.notices.look(&sight, now) {
             self.ledger.tell(told, now);
+        }
+        for event in std::mem::take(&mut self.early) {
+            if let Some(told) = self.told(&event) {
+                self.ledger.tell(told, now);
+            } else {
+                debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
+            }
         }
         (self.dirty, self.look_at) = (false, now + u64::try_from(LOOK.as_millis()).unwrap_or(0));
     }
@@ -139,24 +155,24 @@ impl Recorder {
             Heard::Missed(count) => self.metrics.kubernetes_events("dropped", count),
             // Of what happens while another one leads, that one tells.
             Heard::Event(_) if !self.mandate.holds() => {}
-            Heard::Event(event) => {
-                let Some(told) = self.told(&event) else {
-                    return debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
-                };
-                self.ledger.tell(told, clock::now());
-            }
+            Heard::Event(event) => match self.told(&event) {
+                Some(told) => self.ledger.tell(told, clock::now()),
+                // A look costs as much as there are objects, so it is not brought forward.
+                None if self.early.len() < EARLY => {
+                    self.early.push(event);
+                    self.dirty = true;
+                }
+                None => self.metrics.kubernetes_events("dropped", 1),
+            },
         }
     }
 
-    fn told(&mut self, event: &Event) -> Option<Told> {
+    fn told(&self, event: &Event) -> Option<Told> {
         let key = |name: &str| name.split_once('/').map(|(namespace, name)| Key::new(namespace, name));
         let target = match &event.app {
             Some(app) => Target::app(&key(app)?),
             None => Target::pool(&key(&event.pool)?),
         };
-        if self.notices.regarding(&target).is_none() {
-            self.look();
-        }
         let regarding = self.notices.regarding(&target)?;
         Some(Told { regarding, kind: event.kind, reason: event.reason.clone(), note: event.message.clone() })
     }
@@ -241,12 +257,47 @@ fn series(record: &Record, now: Timestamp) -> Value {
 
 /// What was being done, for those who sort events by it.
 fn action(reason: &str) -> &'static str {
-    match reason {
-        "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" => "Scale",
-        "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "CrashLoop" => "Run",
+    known_action(reason).unwrap_or("Watch")
+}
+
+fn known_action(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" | "Suspended" => "Scale",
+        "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "TaskReturned" | "LaunchStuck" | "CrashLoop" => "Run",
         "DemandStale" => "ReadDemand",
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",
-        _ => "Watch",
+        "ForeignTask" | "AgentGone" => "Watch",
+        "Subscribed" | "Disconnected" => "Connect",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What stands in quotes right after one of these words (and perhaps a bracket) in a source.
+    fn quoted_after<'a>(source: &'a str, word: &str) -> Vec<&'a str> {
+        let after = source.split(word).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+        after.filter_map(|rest| rest.split('"').next()).collect()
+    }
+
+    #[test]
+    fn every_reason_has_its_action() {
+        let sources = [
+            include_str!("../engine/events.rs"),
+            include_str!("../backend/mesos/machine.rs"),
+            include_str!("../backend/mesos/ledger.rs"),
+            include_str!("notices.rs"),
+        ];
+        let words = ["warn(", "tell(", "EventKind::Normal,", "EventKind::Warning,", "=>"];
+        let words = words.map(|word| sources.iter().flat_map(|source| quoted_after(source, word)).collect::<Vec<_>>());
+        let is_reason = |word: &&&str| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric);
+        let reasons: std::collections::BTreeSet<_> = words.iter().flatten().filter(is_reason).collect();
+        assert!(reasons.len() >= 19, "{reasons:?}");
+        let unknown: Vec<_> = reasons.iter().filter(|reason| known_action(reason).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! All that is told to the API server: statuses, events and finalizers.
+//! All that is told to the API server: statuses, events, finalizers, and ids of frameworks that were lost there.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use super::finalizer::Finalizer;
 use super::lease::Mandate;
 use super::objects::ObjectsFeed;
 use super::recorder::Recorder;
+use super::restore;
 use super::schedule::Limits;
 use super::sight::{Follower, Listener};
 use super::writer::Writer;
@@ -40,6 +41,7 @@ pub async fn report(
     let follower = || Follower::new(objects.clone(), pools.clone());
     let writer = Writer::new(client.clone(), follower(), mandate.clone(), metrics.clone(), options.limits);
     let finalizer = Finalizer::new(client.clone(), follower(), mandate.clone());
+    let restorer = restore::run(client.clone(), follower(), mandate.clone(), shutdown.clone());
     let recorder = Recorder::new(client, follower(), Listener::new(pools.clone()), mandate, metrics, &options.identity);
-    tokio::join!(writer.run(shutdown.clone()), finalizer.run(shutdown.clone()), recorder.run(shutdown));
+    tokio::join!(writer.run(shutdown.clone()), finalizer.run(shutdown.clone()), recorder.run(shutdown), restorer);
 }

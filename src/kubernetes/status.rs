@@ -18,9 +18,14 @@ use crate::policy::world::Millis;
 /// longer than this, people have to know.
 const PATIENCE: Millis = 10_000;
 
-/// What every status ought to be. Remembers only when conditions changed that are made here.
+/// How the message of an engine begins that only stands by.
+const STANDING_BY: &str = "standing by";
+
+/// What every status ought to be. Remembers only since when conditions are as they are.
 #[derive(Debug, Default)]
 pub struct Judge {
+    /// When this replica came to lead: the engine of a standby knows nothing of what runs, for however long it has stood by.
+    leads_since: Millis,
     last: BTreeMap<Target, (String, Status)>,
 }
 
@@ -32,17 +37,24 @@ pub struct Moment {
 }
 
 impl Judge {
+    /// For a replica that leads from now on.
+    #[must_use]
+    pub fn new(now: Millis) -> Self {
+        Self { leads_since: now, last: BTreeMap::new() }
+    }
+
     /// The status of each object of which there is something to say.
     pub fn statuses(&mut self, sight: &Sight, moment: Moment) -> Vec<(Target, Status)> {
         let last = std::mem::take(&mut self.last);
         let old = |target: &Target, uid: &str| last.get(target).filter(|(known, _)| known == uid).map(|(_, status)| status);
+        let view = View { sight, leads_since: self.leads_since, now: moment.now };
         let mut found = Vec::with_capacity(last.len());
         for (key, seen) in &sight.objects.pools {
             let target = Target::pool(key);
             let shown = || seen.status.as_ref().map(|status| &*status.conditions);
             let old = old(&target, &seen.uid).map(Status::conditions).or_else(shown).unwrap_or_default();
             let scribe = Scribe { generation: seen.generation, old, timestamp: moment.timestamp };
-            let status = pool_status(sight, key, seen, &scribe).map(Status::pool);
+            let status = pool_status(&view, key, seen, &scribe).map(Status::pool);
             found.extend(status.map(|status| (target, &seen.uid, status)));
         }
         for (key, seen) in &sight.objects.apps {
@@ -50,11 +62,29 @@ impl Judge {
             let shown = || seen.status.as_ref().map(|status| &*status.conditions);
             let old = old(&target, &seen.uid).map(Status::conditions).or_else(shown).unwrap_or_default();
             let scribe = Scribe { generation: seen.generation, old, timestamp: moment.timestamp };
-            let status = app_status(sight, key, seen, &scribe, moment.now).map(Status::app);
+            let status = app_status(&view, key, seen, &scribe).map(Status::app);
             found.extend(status.map(|status| (target, &seen.uid, status)));
         }
         self.last = found.iter().map(|(target, uid, status)| (target.clone(), ((*uid).clone(), status.clone()))).collect();
         found.into_iter().map(|(target, _, status)| (target, status)).collect()
+    }
+}
+
+/// What there is to judge by.
+struct View<'a> {
+    sight: &'a Sight,
+    leads_since: Millis,
+    now: Millis,
+}
+
+impl View<'_> {
+    /// Whether the engine does not know yet what runs, and may soon.
+    fn is_blind(&self, engine: &EngineSight) -> bool {
+        let standing = &engine.report.standing;
+        let may_soon = self.now < engine.since.max(self.leads_since) + PATIENCE;
+        // It may not have heard yet that this replica leads.
+        let knows = engine.has_been_ready && !standing.message.starts_with(STANDING_BY);
+        !standing.ready && !standing.stalled && !knows && may_soon
     }
 }
 
@@ -79,6 +109,16 @@ impl Scribe<'_> {
         }
     }
 
+    /// Conditions of an engine, which knows only its own: what has not changed for those who read the object, has not changed.
+    fn dated(&self, mut conditions: Vec<Condition>) -> Vec<Condition> {
+        for condition in &mut conditions {
+            if let Some(same) = self.old.iter().find(|old| old.type_ == condition.type_ && old.status == condition.status) {
+                condition.last_transition_time = same.last_transition_time.clone();
+            }
+        }
+        conditions
+    }
+
     /// The usual three with one reason.
     fn three(&self, ready: bool, reconciling: bool, stalled: bool, reason: &str, message: &str) -> Vec<Condition> {
         let list = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
@@ -86,7 +126,8 @@ impl Scribe<'_> {
     }
 }
 
-fn app_status(sight: &Sight, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe, now: Millis) -> Option<AppStatus> {
+fn app_status(view: &View, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe) -> Option<AppStatus> {
+    let (sight, now) = (view.sight, view.now);
     if seen.deleting {
         return Some(deleted_app(sight, key, seen, scribe));
     }
@@ -104,7 +145,10 @@ fn app_status(sight: &Sight, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe,
     let is_this = report.spec.metadata.uid.as_ref().is_none_or(|uid| *uid == seen.uid);
     let judged = report.status.phase.is_some() && is_this;
     let was_known = seen.status.as_ref().is_some_and(|status| status.phase.is_some());
-    (judged && !(was_known && is_blind(engine, now))).then(|| report.status.clone())
+    (judged && !(was_known && view.is_blind(engine))).then(|| {
+        let status = report.status.clone();
+        AppStatus { conditions: scribe.dated(status.conditions), ..status }
+    })
 }
 
 /// The engine that speaks of an app.
@@ -113,12 +157,6 @@ fn engine_of<'a>(sight: &'a Sight, key: &Key, seen: &Seen<AppStatus>) -> Option<
         Some(pool) => sight.engines.get(pool).filter(|engine| engine.app(key).is_some()),
         None => sight.engines.values().find(|engine| engine.app(key).is_some()),
     }
-}
-
-/// Whether the engine does not know yet what runs, and may soon.
-fn is_blind(engine: &EngineSight, now: Millis) -> bool {
-    let standing = &engine.report.standing;
-    !standing.ready && !standing.stalled && !engine.has_been_ready && now < engine.since + PATIENCE
 }
 
 /// What is wrong, and what to do.
@@ -165,17 +203,23 @@ fn deleted_app(sight: &Sight, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe
     }
 }
 
-fn pool_status(sight: &Sight, key: &Key, seen: &Seen<PoolStatus>, scribe: &Scribe) -> Option<PoolStatus> {
+fn pool_status(view: &View, key: &Key, seen: &Seen<PoolStatus>, scribe: &Scribe) -> Option<PoolStatus> {
+    let sight = view.sight;
     // Before its first look an engine has no conditions.
     let engine = sight.engines.get(key).filter(|engine| !engine.report.status.conditions.is_empty());
-    let told = engine.map(|engine| engine.report.status.clone());
+    let known = seen.status.as_ref().filter(|status| !status.conditions.is_empty());
+    let stays = known.filter(|_| engine.is_some_and(|engine| view.is_blind(engine)));
+    let told = engine.map(|engine| {
+        let status = stays.unwrap_or(&engine.report.status).clone();
+        PoolStatus { conditions: scribe.dated(status.conditions), ..status }
+    });
     if seen.deleting {
         let message = deletion::words(&Target::pool(key), seen, &deletion::of_pool(sight, key));
         let base = told.or_else(|| seen.status.clone()).unwrap_or_default();
         return Some(overridden(base, scribe, "Deleting", false, message));
     }
     match (&seen.fault, told) {
-        (None, told) => told,
+        (None, told) => told.filter(|_| stays.is_none()),
         (Some(fault), Some(told)) => {
             Some(overridden(told, scribe, "BadSpec", true, format!("{fault} (the last good spec stays in force)")))
         }
@@ -239,6 +283,52 @@ mod tests {
         assert!(app(&mut Judge::default(), &scene, 20_000).is_some(), "people have to know");
         scene.report("main").standing.stalled = true;
         assert!(app(&mut Judge::default(), &scene, 5).is_some(), "people have to act");
+    }
+
+    #[test]
+    fn what_a_standby_knew_does_not_count_when_it_comes_to_lead() {
+        let mut scene = Scene::new();
+        scene.pool("main").engine("main").app("a", "main").reports("main", &["a"]).unready("main", "standing by: r-2 leads");
+        scene.change_app("a", |seen| seen.status.as_mut().unwrap().phase = Some(Phase::Converged));
+        let shown = scene.report("main").status.conditions.clone();
+        scene.change_pool("main", |seen| seen.status.as_mut().unwrap().conditions = shown);
+        // Hours after its engine began.
+        let (began, mut judge) = (9_000_000, Judge::new(9_000_000));
+        assert!(judge.statuses(&scene.sight(), at(began)).is_empty());
+        assert!(judge.statuses(&scene.sight(), at(began + 9999)).is_empty());
+        assert_eq!(judge.statuses(&scene.sight(), at(began + 10_000)).len(), 2, "people have to know");
+        let mut sight = scene.sight();
+        sight.engines.values_mut().for_each(|engine| engine.has_been_ready = true);
+        assert!(judge.statuses(&sight, at(began + 5)).is_empty(), "it has not heard yet that it leads");
+        scene.report("main").standing.ready = true;
+        assert_eq!(judge.statuses(&scene.sight(), at(began + 6)).len(), 2);
+    }
+
+    #[test]
+    fn what_has_not_changed_for_readers_keeps_its_time() {
+        let mut scene = Scene::new();
+        scene.pool("main").engine("main").app("a", "main").reports("main", &["a"]);
+        let time = |second| Time(Timestamp::from_second(second).unwrap());
+        let times = |judge: &mut Judge, scene: &Scene| {
+            let all = judge.statuses(&scene.sight(), at(1000));
+            let times = |status: &Status| status.conditions().iter().map(|c| c.last_transition_time.clone()).collect::<Vec<_>>();
+            all.iter().map(|(_, status)| times(status)).collect::<Vec<_>>()
+        };
+        let mut conditions = scene.report("main").apps[0].status.conditions.clone();
+        conditions.iter_mut().for_each(|condition| condition.last_transition_time = time(7));
+        scene.change_app("a", |seen| seen.status.as_mut().unwrap().conditions.clone_from(&conditions));
+        scene.change_pool("main", |seen| {
+            let ready = Condition { status: "True".to_owned(), ..conditions[0].clone() };
+            seen.status.as_mut().unwrap().conditions = vec![ready];
+        });
+        let mut judge = Judge::default();
+        assert_eq!(times(&mut judge, &scene), [vec![time(7)], vec![time(7), time(7)]]);
+        // A change is one, and its time stays from then on.
+        let ready = &mut scene.report("main").apps[0].status.conditions[0];
+        (ready.status, ready.last_transition_time) = ("True".to_owned(), time(8));
+        assert_eq!(times(&mut judge, &scene)[1], [time(8), time(7)]);
+        scene.report("main").apps[0].status.conditions[0].last_transition_time = time(9);
+        assert_eq!(times(&mut judge, &scene)[1], [time(8), time(7)]);
     }
 
     #[test]

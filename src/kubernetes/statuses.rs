@@ -192,6 +192,17 @@ pub fn cut(text: &str, length: usize) -> String {
     kept.chain(['…']).collect()
 }
 
+/// At most so many bytes of UTF-8; where some are left out, the end says so.
+#[must_use]
+pub fn cut_bytes(text: &str, length: usize) -> String {
+    const MARK: char = '…';
+    if text.len() <= length {
+        return text.to_owned();
+    }
+    let kept = text.floor_char_boundary(length.saturating_sub(MARK.len_utf8()));
+    text[..kept].chars().chain([MARK]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +240,18 @@ mod tests {
         assert!(theirs.covers(&ours) && !ours.covers(&theirs));
         assert!(!changed(|status| status.running = 99).covers(&ours));
         assert!(!changed(|status| status.conditions.clear()).covers(&ours));
+    }
+
+    #[test]
+    fn bytes_are_counted_where_the_server_counts_them() {
+        assert_eq!(cut_bytes("äöü", 6), "äöü");
+        assert_eq!(cut_bytes("äöüß", 7), "äö…");
+        assert_eq!(cut_bytes("äöüß", 6), "ä…");
+        assert_eq!(cut_bytes("abcdefg", 6), "abc…");
+        for letter in ["x", "ü", "…", "🦀"] {
+            let note = cut_bytes(&letter.repeat(2000), 1024);
+            assert!((1021..=1024).contains(&note.len()) && note.ends_with('…'), "{}", note.len());
+        }
     }
 
     #[test]

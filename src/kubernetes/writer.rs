@@ -111,7 +111,7 @@ impl Writer {
         if leads && !self.led {
             // Others may have written meanwhile, and what was to be written may be wrong.
             self.schedule.forget();
-            self.judge = Judge::default();
+            self.judge = Judge::new(clock::now());
             self.dirty = true;
         }
         self.led = leads;
