@@ -165,7 +165,7 @@ impl Operator {
             .env("POD_NAME", &self.name)
             .env(marked::VARIABLE, &self.mark)
             .env("NO_COLOR", "1");
-        command.env("MICROSCALER_LOG", "microscaler=debug,info").env_remove("KUBECONFIG").stdin(Stdio::null());
+        command.env("MICROSCALER_LOG", "microscaler=debug,kube_runtime=debug,info").env_remove("KUBECONFIG").stdin(Stdio::null());
         command
     }
 
