@@ -374,7 +374,8 @@ fn what_is_in_other_namespaces_is_left_alone() {
 fn a_slip_of_the_pen(arguments: &[&str]) -> (Cluster, Kubernetes, Operator, Vec<String>) {
     let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
     let mut operator = Operator::named(&kubernetes, "microscaler-0", arguments);
-    kubernetes.apply(&pool("default", "default", &mesos.master_urls(), "").replace("metadata: {", "metadata: {labels: {shard: a}, "));
+    kubernetes
+        .apply(&pool("default", "default", &mesos.master_urls(), "").replace("metadata: {", "metadata: {labels: {shard: a}, "));
     kubernetes.apply(&sleeper("web", "replicas: 2"));
     kubernetes.apply(&sleeper("other", "replicas: 1"));
     kubernetes.settle(&mesos, &[("web", 2), ("other", 1)]);

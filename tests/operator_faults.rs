@@ -57,7 +57,11 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
         operator.run();
     }
     all_is_well(&operator, &kubernetes, &mesos, 14);
-    assert_eq!(running(&mesos, "steady"), steady, "nobody has wanted anything of these, so the same two run from beginning to end");
+    assert_eq!(
+        running(&mesos, "steady"),
+        steady,
+        "nobody has wanted anything of these, so the same two run from beginning to end"
+    );
 }
 
 #[test]

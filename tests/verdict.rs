@@ -64,7 +64,9 @@ fn expected(file: &Path) -> Vec<(String, String)> {
 
 /// Whether the field is named, and not only one within it or one whose name begins the same.
 fn names(answer: &str, field: &str) -> bool {
-    answer.match_indices(field).any(|(at, _)| !answer[at + field.len()..].starts_with(|next: char| next.is_alphanumeric() || ".[".contains(next)))
+    answer
+        .match_indices(field)
+        .any(|(at, _)| !answer[at + field.len()..].starts_with(|next: char| next.is_alphanumeric() || ".[".contains(next)))
 }
 
 /// What is missing in the answer to a file. An answer that is no verdict, such as a timeout, has nothing of it.
