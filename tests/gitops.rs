@@ -1,12 +1,13 @@
 //! GitOps end to end: each commit of a real git repository is applied as Flux or Argo CD would, and health is read from the conventions of
 //! kstatus alone.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use microscaler_testbed::Cluster;
 use serde_json::Value;
@@ -198,4 +199,67 @@ fn a_repository_is_the_truth() {
     kubernetes.wait("the object to go", || kubernetes.object("msa", "default", "batch").is_none());
     assert_eq!(alive(&mesos), running(&mesos, "web"));
     wait_until_current(&kubernetes);
+}
+
+fn health_of(kubernetes: &Kubernetes, name: &str) -> Health {
+    kubernetes.object("msa", "default", name).map_or(Health::Terminating, |object| health(&object))
+}
+
+#[test]
+fn a_commit_of_a_template_alone_is_current_when_all_tasks_are_of_it() {
+    let (mesos, kubernetes, repository) = (cluster(2), Kubernetes::start(), Repository::init());
+    let _operator = Operator::start(&kubernetes);
+    let pool = || ("pool.yaml", pool("default", "default", &mesos.master_urls(), ""));
+    // One after the other, so that there is something to be early with.
+    let web = |greeting: &str| web(4, greeting).replace("maxSurge: 4", "maxSurge: 1");
+    repository.commit("Open the shop", &[pool(), ("web.yaml", web("g-0"))]);
+    repository.sync(&kubernetes);
+    wait_until_current(&kubernetes);
+    for round in 1..4 {
+        let (old, new) = (format!("g-{}", round - 1), format!("g-{round}"));
+        repository.commit("Greet otherwise", &[pool(), ("web.yaml", web(&new))]);
+        assert_eq!(greeting(&mesos, &old), 4);
+        repository.sync(&kubernetes);
+        let mut seen = Vec::new();
+        while seen.last() != Some(&Health::Current) {
+            let health = health_of(&kubernetes, "web");
+            assert_ne!(health, Health::Failed, "{seen:?}");
+            if health == Health::Current {
+                assert_eq!((greeting(&mesos, &new), greeting(&mesos, &old)), (4, 0), "current before it is true: {seen:?}");
+            }
+            seen.push(health);
+        }
+        println!("round {round}: {} times in progress", seen.len() - 1);
+    }
+
+    // A template that cannot run, with the old tasks serving on.
+    let broken = web("oops").replace("exec sleep 100000", "exit 3");
+    repository.commit("Break it", &[pool(), ("web.yaml", broken)]);
+    repository.sync(&kubernetes);
+    kubernetes.wait("the failure to be seen", || {
+        let health = health_of(&kubernetes, "web");
+        assert_ne!(health, Health::Current, "nothing of it runs");
+        health == Health::Failed
+    });
+    let (start, mut least) = (Instant::now(), 4);
+    while start.elapsed() < Duration::from_secs(8) {
+        assert_eq!(health_of(&kubernetes, "web"), Health::Failed, "it stays after {:?}", start.elapsed());
+        least = least.min(greeting(&mesos, "g-3"));
+    }
+    println!("at least {least} of the old ones served on");
+    // One that begins to run counts as running, so it costs one of them, as much as `maxSurge`, but no more.
+    assert!(least >= 3, "the old ones serve on: {least}");
+    repository.git(&["revert", "--no-edit", "HEAD"]);
+    repository.sync(&kubernetes);
+    wait_until_current(&kubernetes);
+    assert_eq!((running(&mesos, "web").len(), greeting(&mesos, "g-3")), (4, 4));
+
+    // Renamed in one commit: the new one runs, and the old one is pruned.
+    let renamed = web("g-3").replace("name: web", "name: shop");
+    repository.commit("Call it what it is", &[pool(), ("shop.yaml", renamed)]);
+    repository.sync(&kubernetes);
+    kubernetes.wait("the old object to go", || kubernetes.object("msa", "default", "web").is_none());
+    wait_until_current(&kubernetes);
+    assert_eq!((running(&mesos, "shop").len(), greeting(&mesos, "g-3")), (4, 4));
+    assert_eq!(alive(&mesos), running(&mesos, "shop"));
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use microscaler::api::MicroscaledApp;
-use microscaler_testbed::{Agent, Cluster};
+use microscaler_testbed::{Agent, Cluster, marked};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,6 +31,8 @@ pub fn cluster(agents: usize) -> Cluster {
 pub struct Scaler {
     pub dir: TempDir,
     masters: Vec<String>,
+    /// Of the cluster: should this process be killed, its reaper ends the Scaler, too.
+    mark: String,
     child: Option<Child>,
     url: String,
     runs: u32,
@@ -48,6 +50,7 @@ impl Scaler {
         let mut scaler = Self {
             dir,
             masters: cluster.master_urls(),
+            mark: cluster.id().to_owned(),
             child: None,
             url: String::new(),
             runs: 0,
@@ -86,7 +89,8 @@ impl Scaler {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
         command.args(["run", "--listen", "127.0.0.1:0", "--mesos", &self.masters.join(",")]);
         command.arg("--manifests").arg(self.manifests()).arg("--state-dir").arg(self.state_dir());
-        command.env("MICROSCALER_LOG", "microscaler=debug,info").env("NO_COLOR", "1").stdin(Stdio::null());
+        command.env("MICROSCALER_LOG", "microscaler=debug,info").env("NO_COLOR", "1").env(marked::VARIABLE, &self.mark);
+        command.stdin(Stdio::null());
         command
     }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use microscaler::api::status::AppStatus;
-use microscaler_testbed::{Cluster, ControlPlane};
+use microscaler_testbed::{Cluster, ControlPlane, marked};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,8 +19,6 @@ pub const HOME: &str = "microscaler-system";
 /// A control plane on which Microscaler is installed, as the chart does it; but nothing runs its Deployment.
 pub struct Kubernetes {
     pub control: ControlPlane,
-    /// Of the chart's ServiceAccount: the operator may do here what it may do anywhere, and nothing else.
-    kubeconfig: PathBuf,
 }
 
 impl Kubernetes {
@@ -30,14 +28,19 @@ impl Kubernetes {
 
     /// `values` are arguments of helm: `--set`, `rbac.secrets.names={mesos}`.
     pub fn with_values(values: &[&str]) -> Self {
-        let control = ControlPlane::start().unwrap();
-        control.kubectl(&["create", "namespace", HOME]).unwrap();
+        let kubernetes = Self { control: ControlPlane::start().unwrap() };
+        kubernetes.kubectl(&["create", "namespace", HOME]);
+        kubernetes.install("microscaler", values);
+        kubernetes.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+        kubernetes
+    }
+
+    /// A release of the chart besides the first one, `microscaler`, or that one with other values.
+    pub fn install(&self, release: &str, values: &[&str]) {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/microscaler");
-        let rendered = control.helm(&[&["template", "microscaler", chart, "--namespace", HOME], values].concat()).unwrap();
-        control.apply(&rendered).unwrap();
-        control.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).unwrap();
-        let kubeconfig = control.kubeconfig_for(HOME, "microscaler").unwrap();
-        Self { control, kubeconfig }
+        let name = format!("fullnameOverride={release}");
+        let arguments = ["template", release, chart, "--namespace", HOME, "--set", &name];
+        self.apply(&self.control.helm(&[&arguments, values].concat()).unwrap());
     }
 
     /// The pool `default` of a namespace on this Mesos.
@@ -106,9 +109,12 @@ pub fn pool(name: &str, namespace: &str, masters: &[String], rest: &str) -> Stri
 
 /// A running `microscaler operator`.
 pub struct Operator {
+    release: String,
     name: String,
     dir: TempDir,
     kubeconfig: PathBuf,
+    /// Of the control plane: should this process be killed, its reaper ends the operator, too.
+    mark: String,
     arguments: Vec<String>,
     child: Option<Child>,
     url: String,
@@ -122,10 +128,18 @@ impl Operator {
     }
 
     pub fn named(kubernetes: &Kubernetes, name: &str, arguments: &[&str]) -> Self {
+        Self::of_release(kubernetes, "microscaler", name, arguments)
+    }
+
+    /// With the rights of that release of the chart.
+    pub fn of_release(kubernetes: &Kubernetes, release: &str, name: &str, arguments: &[&str]) -> Self {
         let mut operator = Self {
+            release: release.to_owned(),
             name: name.to_owned(),
             dir: TempDir::new().unwrap(),
-            kubeconfig: kubernetes.kubeconfig.clone(),
+            // Of the chart's ServiceAccount: the operator may do here what it may do anywhere, and nothing else.
+            kubeconfig: kubernetes.control.kubeconfig_for(HOME, release).unwrap(),
+            mark: kubernetes.control.id().to_owned(),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             child: None,
             url: String::new(),
@@ -138,15 +152,20 @@ impl Operator {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
-        command.args(["operator", "--listen", "127.0.0.1:0", "--lease-name", "microscaler"]).args(&self.arguments);
+        command.args(["operator", "--listen", "127.0.0.1:0"]).args(&self.arguments);
+        // As the chart does: the only lease that its Role lets the operator have.
+        if !self.arguments.iter().any(|argument| argument == "--lease-name") {
+            command.args(["--lease-name", &self.release]);
+        }
         command
             .arg("--push-token-file")
             .arg(self.token())
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .env("POD_NAME", &self.name)
+            .env(marked::VARIABLE, &self.mark)
             .env("NO_COLOR", "1");
-        command.env("MICROSCALER_LOG", "microscaler=debug,info").env_remove("KUBECONFIG").stdin(Stdio::null());
+        command.env("MICROSCALER_LOG", "microscaler=debug,kube_runtime=debug,info").env_remove("KUBECONFIG").stdin(Stdio::null());
         command
     }
 
