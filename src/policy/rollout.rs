@@ -16,7 +16,8 @@ pub(super) fn surge(seat: &Seat) -> i64 {
     if seat.old > 0 { seat.claim.app.max_surge } else { 0 }
 }
 
-/// Old replicas that can go as new ones serve in their stead: first those that do not serve, then as many as serve beyond need.
+/// Old replicas that can go as new ones serve in their stead: first those that do not serve, then as many as serve beyond need. While
+/// the new template has failed of late, none that serves goes: new ones that begin to run may end in the next moment.
 pub(super) fn done_with(seat: &Seat) -> Vec<usize> {
     let claim = seat.claim;
     let mut beyond = (seat.kept - claim.ceiling()).clamp(0, seat.old);
@@ -29,7 +30,7 @@ pub(super) fn done_with(seat: &Seat) -> Vec<usize> {
             break;
         }
         if is_ready(task) {
-            if serving <= needed {
+            if serving <= needed || claim.crash.is_some() {
                 continue;
             }
             serving -= 1;

@@ -223,10 +223,20 @@ impl Operator {
         child.wait().unwrap();
     }
 
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        self.child.take().unwrap().wait().unwrap()
+        self.terminate();
+        self.wait_for_end()
     }
 
     /// The body of a GET of this path, as text; `None` unless the answer is a success.

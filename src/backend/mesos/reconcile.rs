@@ -3,7 +3,9 @@
 //! A round asks about every task we know, each with its agent, and again about those that were not answered, ever less often: silence
 //! means that their agents are not back yet, never that they are lost. Then it asks for all tasks of the framework, to find those that
 //! we do not know. Mesos does not say where its answer to that ends, but it answers in order: a question about a task that cannot exist
-//! is answered right behind it (seen on Mesos 1.11: all tasks are known about 10 ms after the start). While agents are missing after a change of the master that answer does not come; then we wait a while.
+//! is answered right behind it (seen on Mesos 1.11: all tasks are known about 10 ms after the start). While agents are missing after a change
+//! of the master that answer does not come, nor are their tasks told when they are back: so both are asked again until it comes, and after a
+//! while orders are given all the same.
 
 use std::sync::Arc;
 
@@ -22,12 +24,22 @@ const PATIENCE_MS: u64 = 5000;
 #[derive(Debug, Default)]
 pub struct Reconcile {
     round: Option<Round>,
-    /// The made-up task whose answer ends the first round, and how long to wait for it.
-    last: Option<(Arc<str>, Millis)>,
+    /// Until all tasks are known.
+    last: Option<Last>,
     /// All tasks were known once. Since every change is told until it is acknowledged, a new connection changes nothing of that.
     complete: bool,
     next_round: Option<Millis>,
     rounds: u64,
+}
+
+/// The question for all tasks, with the made-up one behind it.
+#[derive(Debug)]
+struct Last {
+    id: Arc<str>,
+    /// Orders wait for the answer until then; `None`: no more.
+    until: Option<Millis>,
+    ask_at: Millis,
+    wait_ms: Millis,
 }
 
 #[derive(Debug)]
@@ -45,10 +57,15 @@ impl Reconcile {
         if self.complete {
             return calls;
         }
-        let last: Arc<str> = format!("microscaler-reconciled-{}", self.rounds).into();
-        calls.push(Call::reconcile(vec![ReconcileTask { task_id: Value::from(last.clone()), agent_id: None }]));
-        self.last = Some((last, now + PATIENCE_MS));
+        let (question, id) = self.made_up();
+        calls.push(question);
+        self.last = Some(Last { id, until: Some(now + PATIENCE_MS), ask_at: now + FIRST_WAIT_MS, wait_ms: FIRST_WAIT_MS });
         calls
+    }
+
+    fn made_up(&self) -> (Call, Arc<str>) {
+        let id: Arc<str> = format!("microscaler-reconciled-{}", self.rounds).into();
+        (Call::reconcile(vec![ReconcileTask { task_id: Value::from(id.clone()), agent_id: None }]), id)
     }
 
     /// Without a connection, nothing is asked.
@@ -63,12 +80,12 @@ impl Reconcile {
     }
 
     pub fn pending(&self) -> bool {
-        self.last.is_some()
+        self.last.as_ref().is_some_and(|last| last.until.is_some())
     }
 
     /// Whether this is the answer that ends the first round, and no task at all.
     pub fn is_last(&mut self, id: &str) -> bool {
-        if self.last.as_ref().is_some_and(|(last, _)| &**last == id) {
+        if self.last.as_ref().is_some_and(|last| &*last.id == id) {
             self.last = None;
             self.complete = true;
         }
@@ -77,9 +94,12 @@ impl Reconcile {
 
     /// The questions that are due.
     pub fn due(&mut self, ledger: &mut Ledger, world: &World, now: Millis) -> Vec<Call> {
-        if self.last.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.until.is_some_and(|until| until <= now)) {
             tracing::info!("some agents are not back yet; their tasks are not known");
-            self.last = None;
+            last.until = None;
+        }
+        if self.last.as_ref().is_some_and(|last| last.ask_at <= now) {
+            return self.ask_for_all(now);
         }
         if self.next_round.is_some_and(|at| at <= now) {
             return self.round(ledger, world, now);
@@ -94,8 +114,25 @@ impl Reconcile {
         batches(&questions).collect()
     }
 
+    /// Only the newest question counts: what was told before it may have been without the agents that are back by now.
+    fn ask_for_all(&mut self, now: Millis) -> Vec<Call> {
+        self.rounds += 1;
+        let (question, id) = self.made_up();
+        if let Some(last) = &mut self.last {
+            last.wait_ms = (last.wait_ms * 2).min(MAX_WAIT_MS);
+            (last.ask_at, last.id) = (now + last.wait_ms, id);
+        }
+        vec![Call::reconcile(Vec::new()), question]
+    }
+
     pub fn next(&self) -> Option<Millis> {
-        let times = [self.round.as_ref().map(|round| round.ask_at), self.last.as_ref().map(|last| last.1), self.next_round];
+        let last = self.last.as_ref();
+        let times = [
+            self.round.as_ref().map(|round| round.ask_at),
+            last.map(|last| last.ask_at),
+            last.and_then(|last| last.until),
+            self.next_round,
+        ];
         times.into_iter().flatten().min()
     }
 
