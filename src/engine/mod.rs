@@ -268,11 +268,13 @@ impl<B: Backend> Engine<B> {
         let cause = self.cause.take();
         // Orders first: everybody else can wait.
         self.give_orders(&plan, cause, now);
-        for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {
-            self.inputs.metrics.convergence(&app, duration);
+        let standing = self.backend.standing();
+        if standing.ready {
+            for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {
+                self.inputs.metrics.convergence(&app, duration);
+            }
         }
         self.tell_of(&plan);
-        let standing = self.backend.standing();
         self.unpublished |= plan.verdicts != self.plan.verdicts || standing != self.standing;
         (self.plan, self.standing) = (plan, standing);
     }

@@ -35,9 +35,11 @@ impl Progress {
                 self.apps.insert(key.clone(), AppProgress::default());
             }
             let Some(app) = self.apps.get_mut(key) else { continue };
+            let found_so = app.granted.is_none() && is_reached(verdict);
             if app.granted != Some(verdict.granted) {
                 app.granted = Some(verdict.granted);
-                app.since.get_or_insert(cause);
+                // What was found as it ought to be has not been brought about now.
+                app.since = app.since.or(Some(cause)).filter(|_| !found_so);
             }
             if is_reached(verdict)
                 && let Some(since) = app.since.take()

@@ -89,7 +89,11 @@ fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>)
         selector: format!("microscaling.dev/app={}", key.name()),
         demand_summary: demand_summary(&demand),
         demand,
-        last_convergence_milliseconds: sight.progress.last(key).map(|took| to_tenths(took.as_secs_f64() * 1000.0)),
+        last_convergence_milliseconds: sight
+            .progress
+            .last(key)
+            .map(|took| to_tenths(took.as_secs_f64() * 1000.0))
+            .or_else(|| old.and_then(|old| old.last_convergence_milliseconds)),
         conditions: app_conditions(sight, spec, verdict, problem, &reason, old),
         reason,
     }
