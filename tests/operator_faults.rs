@@ -214,7 +214,7 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way() {
                 leader.kill();
             }
         } else {
-            leader.kill()
+            leader.kill();
         }
         wait_for("the standby to lead", || standby.leads().then_some(()));
         let led = start.elapsed();
