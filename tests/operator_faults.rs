@@ -208,11 +208,7 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way() {
     for clean in [false, true, false, true, true, true] {
         let start = Instant::now();
         if clean {
-            if clean {
-                leader.terminate();
-            } else {
-                leader.kill();
-            }
+            leader.terminate();
         } else {
             leader.kill();
         }
