@@ -123,11 +123,4 @@ impl Leadership {
             std::future::pending::<()>().await;
         }
     }
-
-    /// Waits until this process leads.
-    pub async fn leads(&mut self) {
-        if self.role.wait_for(|role| matches!(role, Role::Leader { .. })).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -48,8 +48,7 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
 /// Apps whose tasks are left alone although they have no spec here: those that cannot be read, and those that name a pool which does not
 /// exist. An engine that has just begun knows nothing else of them.
 fn spared(specs: &Specs) -> Arc<BTreeSet<Key>> {
-    let homeless = specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool));
-    let homeless: Vec<Key> = homeless.map(|spec| spec.app.key.clone()).collect();
+    let homeless: Vec<Key> = specs.homeless().map(|spec| spec.app.key.clone()).collect();
     if homeless.is_empty() {
         return specs.spared.clone();
     }

@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::leadership::Leadership;
 pub use crate::engine::leadership::Mandate;
@@ -79,16 +79,7 @@ pub struct Election {
     pub leader: watch::Receiver<Option<Peer>>,
     resign: CancellationToken,
     resigned: CancellationToken,
-    task: Aborting,
-}
-
-/// Ends the task when dropped.
-struct Aborting(JoinHandle<()>);
-
-impl Drop for Aborting {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    task: AbortOnDropHandle<()>,
 }
 
 impl Candidate {
@@ -97,7 +88,7 @@ impl Candidate {
     pub fn stand(self, metrics: Arc<Metrics>) -> Election {
         let (resign, resigned) = (CancellationToken::new(), CancellationToken::new());
         let (campaign, seats) = campaign::Campaign::new(self, metrics, resign.clone(), resigned.clone());
-        let task = Aborting(tokio::spawn(campaign.run()));
+        let task = AbortOnDropHandle::new(tokio::spawn(campaign.run()));
         let leadership = Leadership::elected(seats.role, seats.mandate.clone());
         Election { leadership, mandate: seats.mandate, leader: seats.leader, resign, resigned, task }
     }
@@ -112,7 +103,7 @@ impl Election {
         tokio::select! {
             () = self.resigned.cancelled() => {}
             // What it has to say of its end, it has said.
-            _ = &mut self.task.0 => {}
+            _ = &mut self.task => {}
         }
     }
 }

@@ -22,13 +22,14 @@ use super::call::{self, Failure};
 use super::events::{Ledger, Record, Recorded, Subject, Told};
 use super::lease::Mandate;
 use super::notices::Notices;
-use super::sight::{Follower, Heard, Listener};
+use super::sight::Follower;
 use super::statuses::cut_bytes;
 use super::target::Target;
 use crate::api::validated::Key;
 use crate::engine::clock;
 use crate::engine::report::Event;
 use crate::server::Metrics;
+use crate::server::listener::{Heard, Listener};
 
 /// Between two looks at the objects.
 const LOOK: Duration = Duration::from_millis(100);

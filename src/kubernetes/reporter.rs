@@ -11,8 +11,9 @@ use super::objects::ObjectsFeed;
 use super::recorder::Recorder;
 use super::restore;
 use super::schedule::Limits;
-use super::sight::{Follower, Listener};
+use super::sight::Follower;
 use super::writer::Writer;
+use crate::server::listener::Listener;
 use crate::server::{Metrics, Pools};
 
 /// How it is told.

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::{FutureExt as _, select_all};
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
 use super::objects::{Objects, ObjectsFeed, Seen};
 use crate::api::status::AppStatus;
 use crate::api::validated::Key;
 use crate::engine::clock;
-use crate::engine::report::{AppReport, Event, Handle, Report};
+use crate::engine::report::{AppReport, Handle, Report};
 use crate::policy::world::Millis;
 use crate::server::Pools;
 use crate::server::pools::Serial;
@@ -152,67 +151,6 @@ impl Follower {
             // Fails only without a sender, and that is in `pools`.
             _ = changes.changed() => changes.mark_changed(),
             _ = select_all(reports.chain([std::future::pending().boxed()])) => {}
-        }
-    }
-}
-
-/// Follows the events of all engines.
-pub struct Listener {
-    pools: Arc<Pools>,
-    changes: watch::Receiver<Serial>,
-    members: Vec<(Serial, broadcast::Receiver<Event>)>,
-}
-
-/// What a [`Listener`] has heard.
-#[derive(Debug)]
-pub enum Heard {
-    Event(Event),
-    /// So many have passed unheard.
-    Missed(u64),
-}
-
-impl Listener {
-    /// Nothing that happens after this returns goes unheard, but what comes faster than it is listened to.
-    #[must_use]
-    pub fn new(pools: Arc<Pools>) -> Self {
-        let mut listener = Self { changes: pools.changes(), pools, members: Vec::new() };
-        listener.join();
-        listener
-    }
-
-    fn join(&mut self) {
-        for (serial, handle) in self.pools.numbered() {
-            if self.members.iter().all(|(known, _)| *known != serial) {
-                self.members.push((serial, handle.events.subscribe()));
-            }
-        }
-    }
-
-    /// The next event. Cancel-safe.
-    pub async fn next(&mut self) -> Heard {
-        loop {
-            let Some((received, index)) = self.received().await else {
-                self.join();
-                continue;
-            };
-            // The next look begins with the next engine, so that a busy one does not drown the others.
-            self.members.rotate_left(index + 1);
-            match received {
-                Ok(event) => return Heard::Event(event),
-                Err(RecvError::Lagged(count)) => return Heard::Missed(count),
-                Err(RecvError::Closed) => drop(self.members.pop()),
-            }
-        }
-    }
-
-    /// What came from which engine; `None`: engines came or went.
-    async fn received(&mut self) -> Option<(Result<Event, RecvError>, usize)> {
-        let never = std::future::pending().boxed();
-        let any = self.members.iter_mut().map(|(_, events)| events.recv().boxed()).chain([never]);
-        tokio::select! {
-            (received, index, _) = select_all(any) => Some((received, index)),
-            // Fails only without a sender, and that is in `pools`.
-            _ = self.changes.changed() => None,
         }
     }
 }

@@ -9,18 +9,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
-use futures::future::{FutureExt as _, select_all};
 use futures::stream::{Stream, StreamExt as _, unfold};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
 
 use super::Shared;
 use super::error::ApiError;
+use super::listener::{Heard, Listener};
 use super::objects::List;
-use super::pools::{Pools, Serial};
 use crate::engine::report::Event;
 
 /// Proxies and clients give up on a silent connection.
@@ -39,8 +35,10 @@ pub(super) async fn stream(
     query: Result<Query<Filter>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(filter) = query?;
-    let follower = Follower::new(shared.state.pools.clone(), filter.app);
-    let events = unfold(follower, |mut follower| async move { Some((follower.next().await, follower)) });
+    let listener = Listener::new(shared.state.pools.clone());
+    let events = unfold((listener, filter.app), |(mut listener, app)| async move {
+        Some((next(&mut listener, app.as_ref()).await, (listener, app)))
+    });
     Ok(sse(events, &shared))
 }
 
@@ -65,64 +63,14 @@ where
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"))
 }
 
-/// Follows the events of all pools, of those to come as well.
-struct Follower {
-    pools: Arc<Pools>,
-    changes: watch::Receiver<Serial>,
-    members: Vec<(Serial, Receiver<Event>)>,
-    app: Option<String>,
-}
-
-impl Follower {
-    /// Nothing that happens after this returns is missed.
-    fn new(pools: Arc<Pools>, app: Option<String>) -> Self {
-        let mut follower = Self { changes: pools.changes(), pools, members: Vec::new(), app };
-        follower.join();
-        follower
-    }
-
-    /// Subscribes to pools that are new. Those that are gone leave when their last event has been read.
-    fn join(&mut self) {
-        for (serial, handle) in self.pools.numbered() {
-            if self.members.iter().all(|(known, _)| *known != serial) {
-                self.members.push((serial, handle.events.subscribe()));
-            }
+/// The next event that is wanted.
+async fn next(listener: &mut Listener, app: Option<&String>) -> Sent {
+    loop {
+        match listener.next().await {
+            Heard::Event(event) if app.is_none_or(|app| event.app.as_ref() == Some(app)) => return sent(&event),
+            Heard::Event(_) => {}
+            Heard::Missed(count) => return dropped(count),
         }
-    }
-
-    async fn next(&mut self) -> Sent {
-        loop {
-            let Some((received, index)) = self.received().await else {
-                self.join();
-                continue;
-            };
-            // The next look begins with the next pool, so that a busy one does not drown the others.
-            self.members.rotate_left(index + 1);
-            match received {
-                Ok(event) if self.is_wanted(&event) => return sent(&event),
-                Ok(_) => {}
-                Err(RecvError::Lagged(count)) => return dropped(count),
-                Err(RecvError::Closed) => drop(self.members.pop()),
-            }
-        }
-    }
-
-    /// What came from which member; `None` when pools came or went.
-    async fn received(&mut self) -> Option<(Result<Event, RecvError>, usize)> {
-        if self.members.is_empty() {
-            // Fails only without a sender, and that is in `pools`.
-            let _ = self.changes.changed().await;
-            return None;
-        }
-        let any = select_all(self.members.iter_mut().map(|(_, events)| events.recv().boxed()));
-        tokio::select! {
-            (received, index, _) = any => Some((received, index)),
-            _ = self.changes.changed() => None,
-        }
-    }
-
-    fn is_wanted(&self, event: &Event) -> bool {
-        self.app.is_none() || self.app == event.app
     }
 }
 

@@ -7,6 +7,7 @@
 //! | /metrics: what is counted where it happens, and what is read off the reports | [`metrics`], [`collector`] |
 //! | /v1/apps, /v1/pools, /v1/tasks, /v1/drain | [`objects`] |
 //! | /v1/events, /v1/watch (server-sent events) | [`events`], [`watch`] |
+//! | the events of all engines | [`listener`] |
 //! | /v1/demand | [`push`] |
 //! | who may push and drain | [`access`] |
 //! | what a replica does with requests when another one leads | [`forward`] |
@@ -36,6 +37,7 @@ pub mod error;
 pub mod events;
 pub mod forward;
 pub mod health;
+pub mod listener;
 pub mod metrics;
 pub mod objects;
 pub mod pools;

@@ -32,6 +32,13 @@ pub struct Specs {
     pub spared: Arc<BTreeSet<Key>>,
 }
 
+impl Specs {
+    /// Apps that name a pool which does not exist.
+    pub fn homeless(&self) -> impl Iterator<Item = &AppSpec> {
+        self.apps.values().filter(|spec| !self.pools.contains_key(&spec.app.pool))
+    }
+}
+
 /// An app as written and as read.
 #[derive(Clone, Debug)]
 pub struct AppSpec {
@@ -67,14 +74,13 @@ impl SpecProblem {
 /// The newest specs.
 pub type SpecsFeed = watch::Receiver<Arc<Specs>>;
 
-/// Apps whose pool does not exist: nobody will do anything for them.
+/// What is to be said of them: nobody will do anything for them.
 #[must_use]
 pub fn homeless(specs: &Specs) -> Vec<SpecProblem> {
-    let lost = specs.apps.values().filter(|spec| !specs.pools.contains_key(&spec.app.pool));
     let problem = |spec: &AppSpec| {
         let App { key, pool, .. } = &*spec.app;
         let message = format!("{key}: spec.pool: there is no MicroscalingPool {pool}, so nothing is done for it");
         SpecProblem { app: Some(key.clone()), message, generation: Some(spec.app.generation) }
     };
-    lost.map(problem).collect()
+    specs.homeless().map(problem).collect()
 }

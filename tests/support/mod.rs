@@ -7,7 +7,7 @@ pub mod web;
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,13 +98,8 @@ impl Scaler {
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it still runs");
         self.runs += 1;
-        let log = File::create(self.log_path()).unwrap();
-        self.child = Some(self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-        self.url = wait_for("the address that it serves", || {
-            let log = self.log();
-            let rest = log.split_once("serving ")?.1;
-            Some(rest.split_once('\n')?.0.trim().to_owned())
-        });
+        self.child = Some(spawn(self.command(), &self.log_path()));
+        self.url = served(&self.log_path());
     }
 
     /// kill -9.
@@ -224,6 +219,21 @@ impl Drop for Scaler {
             );
         }
     }
+}
+
+/// Starts a `microscaler` with its output in a file.
+fn spawn(mut command: Command, log: &Path) -> Child {
+    let file = File::create(log).unwrap();
+    command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap()
+}
+
+/// The address that it serves, as it tells there.
+fn served(log: &Path) -> String {
+    wait_for("the address that it serves", || {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let rest = text.split_once("serving ")?.1;
+        Some(rest.split_once('\n')?.0.trim().to_owned())
+    })
 }
 
 /// The ids of the app's tasks that Mesos itself says are running, in order.

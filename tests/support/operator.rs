@@ -1,6 +1,5 @@
 //! A real Kubernetes API server with Microscaler's definitions and roles, and `microscaler operator` processes that use them.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -172,13 +171,8 @@ impl Operator {
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it still runs");
         self.runs += 1;
-        let log = File::create(self.log_path()).unwrap();
-        self.child = Some(self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-        self.url = wait_for("the address that it serves", || {
-            let log = self.log();
-            let rest = log.split_once("serving ")?.1;
-            Some(rest.split_once('\n')?.0.trim().to_owned())
-        });
+        self.child = Some(super::spawn(self.command(), &self.log_path()));
+        self.url = super::served(&self.log_path());
     }
 
     /// The push token, the same for all replicas: pushes pass from one to another.

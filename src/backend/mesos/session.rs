@@ -10,9 +10,9 @@ use bytes::BytesMut;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::codec::Decoder;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::calls::{self, Batch, Target};
@@ -94,15 +94,6 @@ pub struct Session {
     pub fresh: bool,
     pub inputs: mpsc::Sender<Event>,
     pub stats: Arc<Stats>,
-}
-
-/// Ends the task when dropped.
-struct Aborting<T>(JoinHandle<T>);
-
-impl<T> Drop for Aborting<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// A stream that has been opened but on which nothing has been read.
@@ -287,7 +278,7 @@ impl Session {
             stream_id: opened.stream_id,
             framework_id: framework_id.clone(),
         };
-        let mut writer = Aborting(tokio::spawn(calls::run(target, batches, self.stats.clone())));
+        let mut writer = AbortOnDropHandle::new(tokio::spawn(calls::run(target, batches, self.stats.clone())));
         let link = Link { framework_id, leader: opened.leader, new, calls: sender.clone(), http: self.http.clone() };
         if !self.forward(Input::Subscribed(link)).await {
             return End::Stopped;
@@ -295,7 +286,7 @@ impl Session {
         stream.silence = Duration::from_secs_f64((subscribed.heartbeat_interval_seconds * MISSED_HEARTBEATS).clamp(1.0, 3600.0));
         tokio::select! {
             end = self.read(stream, &sender) => end,
-            ended = &mut writer.0 => match ended {
+            ended = &mut writer => match ended {
                 Ok(Err(error)) => End::Retry(error.to_string()),
                 Ok(Ok(())) => End::Stopped,
                 Err(error) => End::Retry(error.to_string()),
