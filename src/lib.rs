@@ -49,6 +49,7 @@ pub mod backend;
 pub mod cli;
 pub mod demand;
 pub mod engine;
+pub mod executor;
 pub mod kubernetes;
 pub mod policy;
 pub mod server;
