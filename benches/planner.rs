@@ -83,6 +83,7 @@ fn all_runs() -> (World, Memory) {
             since: 1000,
             born: 1000,
             resources: spec.size,
+            executor: None,
         });
     }
     (world, memory)

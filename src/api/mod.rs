@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `MicroscaledApp`: priority, replicas, damping | [`app`] |
 //! | its demand metrics and their targets | [`demand`] |
-//! | the container it runs and where | [`template`] |
+//! | the container it runs and where | [`template`], [`container`], [`probe`] |
 //! | `MicroscalingPool`: the Mesos that it runs on | [`pool`] |
 //! | what is reported back | [`status`] |
 //! | where credentials are kept | [`secret`] |
@@ -16,9 +16,11 @@
 
 pub mod app;
 pub mod check;
+pub mod container;
 pub mod crd;
 pub mod demand;
 pub mod pool;
+pub mod probe;
 pub mod quantity;
 pub mod secret;
 pub mod status;

@@ -97,6 +97,40 @@ pub struct Mesos {
     /// Room that is held in offers so that growth need not wait. Default: none, the pool is kept full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headroom: Option<Amounts>,
+
+    /// The executor of pooled apps: where agents find its program, and what it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<Executor>,
+
+    /// How long an executor that has no replicas is kept after its last app is gone. Default: five minutes.
+    #[serde(default = "five_minutes")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub executor_idle_seconds: i64,
+}
+
+/// The executor of pooled apps is this same program, `microscaler executor`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.path) && has(self.uri))").message("name path or uri, not both"))]
+pub struct Executor {
+    /// Path of the program on the agents. Default: /usr/local/bin/microscaler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096), regex(pattern = r"^/"))]
+    pub path: Option<String>,
+
+    /// Where Mesos fetches the program from, once for each agent: an address, or a path on the agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub uri: Option<String>,
+
+    /// Path of the program in the images of those apps that have one. Default: the program of the agent is mounted into them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096), regex(pattern = r"^/"))]
+    pub path_in_images: Option<String>,
+
+    /// What it uses by itself, on each agent. Default: 10m of cpu, 32Mi of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Amounts>,
 }
 
 impl Mesos {
@@ -110,6 +144,10 @@ impl Mesos {
 
 fn default_role() -> String {
     "microscaling".to_owned()
+}
+
+fn five_minutes() -> i64 {
+    300
 }
 
 fn four_weeks() -> i64 {

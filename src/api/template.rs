@@ -4,15 +4,75 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::container::{Containerizer, Launch, Volume};
+use super::probe::{Liveness, Probe};
 use super::quantity::Quantity;
 
 /// The container that each replica runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.command) != has(self.shell)").message("name exactly one of command and shell"))]
+#[x_kube(
+    validation = Rule::new("has(self.command) != has(self.shell)").message("name exactly one of command and shell"),
+    validation = Rule::new("has(self.image) || self.containerizer == 'mesos'").message("containerizer docker needs an image"),
+    validation = Rule::new("has(self.image) || !self.prefetch").message("prefetch needs an image"),
+    validation = Rule::new("has(self.image) || !has(self.volumes) || self.volumes.size() == 0").message("volumes need an image"),
+    validation = Rule::new("self.launch == 'isolated' || self.containerizer == 'mesos'")
+        .message("pooled replicas run in images by containerizer mesos: docker would lose them when an agent restarts"),
+    validation = Rule::new("self.launch == 'isolated' || !has(self.resources.gpu) || self.resources.gpu == 0")
+        .message("pooled replicas share a container, and so cannot have a gpu each"),
+    validation = Rule::new("!has(self.readiness) || has(self.readiness.exec) || (has(self.ports) && self.ports.size() > 0)")
+        .message("readiness by http or tcp needs one of ports"),
+    validation = Rule::new("!has(self.liveness) || has(self.liveness.exec) || (has(self.ports) && self.ports.size() > 0)")
+        .message("liveness by http or tcp needs one of ports"),
+    validation = Rule::new("!has(self.readiness) || !has(self.ports) || ((!has(self.readiness.http) || !has(self.readiness.http.port) || self.ports.exists(p, p.name == self.readiness.http.port)) && (!has(self.readiness.tcp) || !has(self.readiness.tcp.port) || self.ports.exists(p, p.name == self.readiness.tcp.port)))")
+        .message("readiness names a port that is none of ports"),
+    validation = Rule::new("!has(self.liveness) || !has(self.ports) || ((!has(self.liveness.http) || !has(self.liveness.http.port) || self.ports.exists(p, p.name == self.liveness.http.port)) && (!has(self.liveness.tcp) || !has(self.liveness.tcp.port) || self.ports.exists(p, p.name == self.liveness.tcp.port)))")
+        .message("liveness names a port that is none of ports"),
+)]
 pub struct Template {
     /// What one replica uses.
     pub resources: ResourceList,
+
+    /// How replicas are started: isolated (the default), each in a container of its own, or pooled, in milliseconds.
+    #[serde(default)]
+    pub launch: Launch,
+
+    /// The image that replicas run in. Without one they see the host's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^ \t\r\n]+$"))]
+    pub image: Option<String>,
+
+    /// What runs the image: mesos (the default) or docker.
+    #[serde(default)]
+    pub containerizer: Containerizer,
+
+    /// Fetch the image to the agents before a replica is to start there.
+    #[serde(default)]
+    pub prefetch: bool,
+
+    /// Directories of the host in the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["mountPath".into()]))]
+    pub volumes: Vec<Volume>,
+
+    /// Where the command starts. Default: the replica's sandbox, or what the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096), regex(pattern = r"^/"))]
+    pub working_directory: Option<String>,
+
+    /// The user that replicas run as. Default: the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub user: Option<String>,
+
+    /// A replica counts as ready while this succeeds. Default: as soon as it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Probe>,
+
+    /// A replica is ended, and replaced, when this fails three times in a row, or as often as failureThreshold says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<Liveness>,
 
     /// Program and arguments. $(NAME) is replaced by the environment variable NAME.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
+use super::container::{Containerizer, Launch};
 use super::demand::{Demand, Source};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::quantity::{BadQuantity, Quantity};
@@ -90,6 +91,26 @@ pub struct App {
     pub template: Template,
     pub spread: Spread,
     pub requirements: Vec<Requirement>,
+    /// What has to be on an agent before replicas start there quickly.
+    pub base: Option<Base>,
+}
+
+/// What replicas build on: an executor that they share, or an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The same for all that share it within a pool.
+    pub key: Arc<str>,
+    pub kind: BaseKind,
+    /// It is put on agents before it is needed there.
+    pub ahead: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseKind {
+    /// Replicas are processes of it: without it, none runs.
+    Executor,
+    /// Fetched with the first replica if need be: where it is already, replicas start sooner.
+    Image,
 }
 
 /// A metric with its target in plain numbers.
@@ -153,6 +174,9 @@ pub struct Pool {
     /// [`Resources::UNLIMITED`] in each dimension without a limit.
     pub limits: Resources,
     pub headroom: Resources,
+    /// What an executor of pooled apps uses by itself.
+    pub executor: Resources,
+    pub executor_idle_ms: u64,
 }
 
 /// A spec that passed the schema and yet cannot be used.
@@ -185,6 +209,7 @@ impl App {
         });
         let placement = spec.placement.clone().unwrap_or_default();
         let size = size(&spec.template)?;
+        probes(&spec.template)?;
         Ok(Self {
             key: Key::new(namespace, name),
             generation: raw.metadata.generation.unwrap_or(0),
@@ -210,6 +235,7 @@ impl App {
             template: spec.template.clone(),
             spread: spread(&placement),
             requirements: placement.requirements,
+            base: base(&Key::new(namespace, name), &spec.template),
         })
     }
 }
@@ -229,6 +255,8 @@ impl Pool {
             mesos: mesos.clone(),
             limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
             headroom: amounts("spec.mesos.headroom", mesos.headroom.as_ref(), Resources::ZERO)?,
+            executor: executor(mesos)?,
+            executor_idle_ms: unsigned(mesos.executor_idle_seconds).saturating_mul(1000),
         })
     }
 }
@@ -313,6 +341,43 @@ fn amounts(field: &str, amounts: Option<&Amounts>, otherwise: Resources) -> Resu
     })
 }
 
+/// Each probe's port is one of the template's.
+fn probes(template: &Template) -> Result<(), Invalid> {
+    let liveness = template.liveness.as_ref().map(|liveness| &liveness.probe);
+    for (name, probe) in [("readiness", template.readiness.as_ref()), ("liveness", liveness)] {
+        let Some(probe) = probe.filter(|probe| probe.exec.is_none()) else { continue };
+        if probe.port_among(&template.ports).is_none() {
+            let kind = if probe.http.is_some() { "http" } else { "tcp" };
+            let problem = "none of the template's ports has this name".to_owned();
+            return Err(Invalid::Field { field: format!("spec.template.{name}.{kind}.port"), problem });
+        }
+    }
+    Ok(())
+}
+
+/// An executor of ours takes 8 MiB; below 32 MiB Mesos does not limit memory anyhow.
+fn executor(mesos: &Mesos) -> Result<Resources, Invalid> {
+    let default = Resources::new(10, 32);
+    let given = mesos.executor.as_ref().and_then(|executor| executor.resources.as_ref());
+    amounts("spec.mesos.executor.resources", given, default)
+}
+
+/// What has to be there first. The key tells apart what may not be shared.
+fn base(key: &Key, template: &Template) -> Option<Base> {
+    let Template { launch, image, containerizer, volumes, user, prefetch, .. } = template;
+    match launch {
+        Launch::Pooled => {
+            let text = serde_json::json!([key.namespace(), user, image, volumes]).to_string();
+            let key = short_hash(text.as_bytes()).into();
+            Some(Base { key, kind: BaseKind::Executor, ahead: true })
+        }
+        Launch::Isolated => image.as_ref().map(|image| {
+            let by = if *containerizer == Containerizer::Docker { "docker" } else { "mesos" };
+            Base { key: format!("{by}:{image}").into(), kind: BaseKind::Image, ahead: *prefetch }
+        }),
+    }
+}
+
 fn cores(field: &str, quantity: &Quantity) -> Result<i64, Invalid> {
     let milli = quantity.thousandths().map_err(|problem| Invalid::Amount { field: field.to_owned(), problem })?;
     Ok(bounded(milli))
@@ -335,11 +400,19 @@ fn bounded(amount: i128) -> i64 {
 /// The same on every machine and in every build, for it is compared with the labels of tasks that an older Microscaler started; and
 /// amounts count, not how they are written. A field that comes later must leave the text as it is for those who do not use it.
 fn version(template: &Template, size: Resources) -> Version {
-    let Template { resources: _, command, shell, env, ports, grace_period_milliseconds: _ } = template;
+    let Template { resources: _, command, shell, env, ports, grace_period_milliseconds: _, prefetch: _, .. } = template;
+    let Template { launch, image, containerizer, volumes, working_directory, user, readiness, liveness, .. } = template;
     let Resources { cpu, memory, disk, gpu, ports: _ } = size;
     let env: Vec<_> = env.iter().map(|EnvVar { name, value }| [name, value]).collect();
     let ports: Vec<_> = ports.iter().map(|port| &port.name).collect();
-    let text = serde_json::json!([cpu, memory, disk, gpu, command, shell, env, ports]).to_string();
+    let mut text = serde_json::json!([cpu, memory, disk, gpu, command, shell, env, ports]).to_string();
+    let container = serde_json::json!([launch, image, containerizer, volumes, working_directory, user]);
+    if container != serde_json::json!(["isolated", null, "mesos", [], null, null]) {
+        text += &container.to_string();
+    }
+    if readiness.is_some() || liveness.is_some() {
+        text += &serde_json::json!([readiness, liveness]).to_string();
+    }
     Version(folded(text.as_bytes()))
 }
 

@@ -8,15 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::validated::{App, Key, Version};
+use crate::policy::plan::Retire;
 use crate::policy::world::{AgentIx, Millis, World};
 
 pub mod mesos;
 
-/// What a plan asks of the backend, in the order in which it is written to the wire: kills, launches, releases, then the request for room.
+/// What a plan asks of the backend, in the order in which it is written to the wire: kills, launches, preparations, releases, then the
+/// request for room.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     pub kills: Vec<Kill>,
     pub launches: Vec<Launch>,
+    /// What the app builds on is put on the agent: an executor is started, or an image fetched.
+    pub prepare: Vec<(Arc<App>, AgentIx)>,
+    /// Executors to end.
+    pub retire: Vec<Retire>,
     /// Held offers of these agents go back.
     pub release: Vec<AgentIx>,
     /// Ask for all room that is free anywhere.
@@ -139,6 +145,32 @@ pub trait Backend: Send {
     fn calls(&self) -> Vec<(&'static str, u64)>;
 }
 
+/// What is launched to put a base on an agent, and has finished at once: `microscaler.KEY.INCARNATION-SERIAL`, with the base's key in
+/// hexadecimal digits if it is no word.
+#[must_use]
+pub fn preparation_id(key: &str, incarnation: &str, serial: u64) -> Arc<str> {
+    let key: String = if key.chars().all(|c| c.is_ascii_alphanumeric()) {
+        key.to_owned()
+    } else {
+        format!("0x{}", key.bytes().map(|byte| format!("{byte:02x}")).collect::<String>())
+    };
+    format!("microscaler.{key}.{incarnation}-{serial}").into()
+}
+
+/// The base's key of an id made by [`preparation_id`]; `None` for any other.
+#[must_use]
+pub fn parse_preparation_id(id: &str) -> Option<Arc<str>> {
+    let (key, tail) = id.strip_prefix("microscaler.")?.split_once('.')?;
+    let (incarnation, serial) = tail.rsplit_once('-')?;
+    if incarnation.is_empty() || incarnation.contains('.') || serial.parse::<u64>().is_err() {
+        return None;
+    }
+    let Some(digits) = key.strip_prefix("0x") else { return Some(key.into()) };
+    let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    let bytes = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    String::from_utf8(bytes).ok().map(Into::into)
+}
+
 /// A task id that tells everything needed to adopt the task after a restart: `namespace.app.version.incarnation-serial`.
 ///
 /// The incarnation is unique to one run of Microscaler, so that an id is never used twice.
@@ -167,6 +199,17 @@ pub fn parse_task_id(id: &str) -> Option<(Key, Version)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_preparations_tell_the_base() {
+        for key in ["0badcafe", "mesos:registry:5000/team/web:1.2"] {
+            let id = preparation_id(key, "k3x", 17);
+            assert_eq!(parse_preparation_id(&id).as_deref(), Some(key), "{id}");
+            assert_eq!(parse_task_id(&id), None, "{id}");
+        }
+        assert_eq!(parse_preparation_id("shop.search.0000beef.k3x-17"), None);
+        assert_eq!(parse_preparation_id("microscaler.search.0000beef.k3x-17"), None, "an app in a namespace of that name");
+    }
 
     #[test]
     fn ids_tell_where_they_belong() {

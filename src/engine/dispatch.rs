@@ -29,6 +29,8 @@ impl Dispatcher {
         Orders {
             launches: launches.collect(),
             kills: plan.stops.iter().map(|stop| kill(stop, world)).collect(),
+            prepare: plan.prepare.iter().filter_map(|it| Some((world.apps.get(&it.app)?.spec.clone()?, it.agent))).collect(),
+            retire: plan.retire.clone(),
             release: plan.release.clone(),
             recall: plan.recall,
             awaited: plan.waits.iter().filter(|wait| wait.free).map(|wait| wait.agent).collect(),

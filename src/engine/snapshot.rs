@@ -18,6 +18,7 @@ pub fn apps(specs: &Specs, pool: &Key) -> Vec<Arc<App>> {
 pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
+    (world.executor_size, world.executor_idle_ms) = (pool.executor, pool.executor_idle_ms);
     world.end_orphans = specs.complete;
     world.spared = spared(specs);
     for (key, view) in &mut world.apps {

@@ -166,6 +166,7 @@ mod tests {
             since,
             born: since,
             resources: crate::policy::resources::Resources::ZERO,
+            executor: None,
         }
     }
 

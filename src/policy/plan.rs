@@ -18,6 +18,10 @@ pub struct Plan {
     pub stops: Vec<Stop>,
     /// Replicas that wait for room which is expected to come free, with the agent it is reserved on.
     pub waits: Vec<Wait>,
+    /// Executors to start and images to fetch before they are needed, in held room.
+    pub prepare: Vec<Prepare>,
+    /// Executors to end: nobody has wanted them for a while.
+    pub retire: Vec<Retire>,
     /// Agents whose held offers are of no use and should be given back. Agents in `starts` are not named here.
     pub release: Vec<AgentIx>,
     /// Room is wanted that is not in held offers: ask for it.
@@ -33,6 +37,21 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     pub app: Key,
+    pub agent: AgentIx,
+}
+
+/// A base to be put on an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepare {
+    /// One of the apps that want it.
+    pub app: Key,
+    pub agent: AgentIx,
+}
+
+/// An executor to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retire {
+    pub executor: Arc<str>,
     pub agent: AgentIx,
 }
 

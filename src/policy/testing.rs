@@ -42,5 +42,6 @@ pub fn running(app: &App, agent: u32, born: Millis) -> Task {
         since: born,
         born,
         resources: app.size,
+        executor: None,
     }
 }

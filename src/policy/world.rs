@@ -32,6 +32,10 @@ pub struct World {
     pub unsurveyed: bool,
     /// Room that was freed went elsewhere: nothing more is freed before this moment.
     pub futile_until: Millis,
+    /// What an executor of pooled apps uses by itself.
+    pub executor_size: Resources,
+    /// How long an executor without tasks is kept that no app wants any more.
+    pub executor_idle_ms: Millis,
 }
 
 /// An app with its metrics and tasks.
@@ -71,6 +75,39 @@ pub struct Agent {
     pub gpus: bool,
     /// Unset: gone, unreachable, draining or under maintenance; nothing new is placed there.
     pub present: bool,
+    /// What is there for replicas to build on: executors of pooled apps, and images.
+    pub bases: Vec<Fitted>,
+}
+
+/// A [`Base`](crate::api::validated::Base) on an agent, or an attempt to put it there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// As in [`Base`](crate::api::validated::Base); `None` for an executor that was started with other settings of the pool, and so is
+    /// of no use for new tasks.
+    pub key: Option<Arc<str>>,
+    /// Id of the executor; `None` for an image.
+    pub executor: Option<Arc<str>>,
+    pub phase: BasePhase,
+    /// When it entered its phase.
+    pub since: Millis,
+    /// Why an executor cannot hold its tasks to their memory and CPU; `None` if it does, or if it is not known yet.
+    pub unlimited: Option<Arc<str>>,
+}
+
+/// Where a base is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BasePhase {
+    /// On its way: an executor uses its room already.
+    Coming,
+    Ready,
+    /// An executor on its way down; it still uses its room.
+    Leaving,
+    /// The last attempt failed. There is no other before this moment.
+    Failed {
+        until: Millis,
+        tries: u32,
+        why: Arc<str>,
+    },
 }
 
 /// One replica.
@@ -88,6 +125,8 @@ pub struct Task {
     /// When it was launched or adopted: the victim with the least lost work is the youngest.
     pub born: Millis,
     pub resources: Resources,
+    /// The executor that it is a process of, if it is pooled.
+    pub executor: Option<Arc<str>>,
 }
 
 /// Where a task is in its life.

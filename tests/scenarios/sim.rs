@@ -226,6 +226,7 @@ impl Sim {
                 since: self.now,
                 born: self.now,
                 resources: spec.size,
+                executor: None,
             });
         }
         for agent in &plan.release {

@@ -129,6 +129,7 @@ impl Ledger {
             since: now,
             born: now,
             resources: launch.app.size,
+            executor: None,
         };
         insert(world, &launch.app.key, task);
         self.sides.insert(launch.id.clone(), Side { heard: self.heard, ..Side::default() });
@@ -325,6 +326,7 @@ impl Ledger {
             since: now,
             born: now,
             resources: spec.as_ref().map_or(Resources::ZERO, |spec| spec.size),
+            executor: None,
         };
         insert(world, app, task);
         let side = Side { asked: true, confirmed: true, sizeless: spec.is_none(), heard: self.heard, ..Side::default() };

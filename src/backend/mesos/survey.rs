@@ -94,6 +94,7 @@ fn agent(page: &AgentPage) -> Agent {
         expected: Resources::ZERO,
         gpus: page.resources.vector().gpu > 0,
         present: page.active,
+        bases: Vec::new(),
     }
 }
 
@@ -115,6 +116,7 @@ fn add_task(world: &mut World, page: &TaskPage, now: Millis) {
         since: now,
         born: now,
         resources: page.resources.vector(),
+        executor: None,
     };
     world.apps.entry(app).or_default().tasks.push(task);
 }
