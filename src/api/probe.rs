@@ -34,10 +34,8 @@ pub struct Probe {
 }
 
 /// A check whose failures end the replica.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.exec), has(self.http), has(self.tcp)].filter(named, named).size() == 1")
-    .message("name exactly one of exec, http and tcp"))]
 pub struct Liveness {
     #[serde(flatten)]
     pub probe: Probe,
