@@ -241,7 +241,8 @@ impl Cluster {
         let is_orphan = |process: &Process| {
             process.has_variable("MESOS_EXECUTOR_ID") && !ours.contains(&process.parent) && !containers.contains(&process.pid)
         };
-        let is_task = |process: &&Process| tasks.contains(&process.pid) || is_orphan(process);
+        let is_check = |process: &Process| process.has_variable(marked::CHECK_VARIABLE);
+        let is_task = |process: &&Process| (tasks.contains(&process.pid) || is_orphan(process)) && !is_check(process);
         all.iter().filter(is_task).map(|process| process.pid).collect()
     }
 

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The variable that carries the mark.
 pub const VARIABLE: &str = "MICROSCALER_TESTBED";
 
+/// Marks commands that an executor runs beside its task.
+pub const CHECK_VARIABLE: &str = "MICROSCALER_TESTBED_CHECK";
+
 /// A process of this moment; `start` tells it from a later one with the same id.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Process {
