@@ -52,7 +52,7 @@ impl Agent {
         self
     }
 
-    /// Runs tasks in container images out of that directory with the
+    /// Runs tasks in container images out of that directory (see [`busybox_image`](crate::busybox_image)) with the
     /// containerizer of Mesos itself. With the Linux launcher, and with limits where [`Feature::Limits`] is there.
     pub fn images(mut self, directory: impl Into<PathBuf>) -> Self {
         self.images = Some(directory.into());

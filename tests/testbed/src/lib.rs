@@ -47,6 +47,6 @@ pub use cluster::Cluster;
 pub use daemon::Daemon;
 pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
-pub use install::{install, install_kubernetes};
+pub use install::{BUSYBOX, Extra, busybox_image, install, install_kubernetes};
 pub use kubernetes::ControlPlane;
 pub use task::{Task, Tasks};
