@@ -2,6 +2,7 @@
 //!
 //! Agents are told to hand the mark on to executors, which hand it on to tasks, so it reaches everything that a testbed starts.
 
+use crate::cgroups;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// The variable that carries the mark.
 pub const VARIABLE: &str = "MICROSCALER_TESTBED";
+
+/// Marks commands that an executor runs beside its task.
+pub const CHECK_VARIABLE: &str = "MICROSCALER_TESTBED_CHECK";
 
 /// A process of this moment; `start` tells it from a later one with the same id.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,6 +93,7 @@ pub fn end(id: &str, limit: Duration) -> Vec<Process> {
             return found;
         }
         found.iter().for_each(kill);
+        cgroups::groups(id).iter().for_each(|group| cgroups::thaw(group));
         std::thread::sleep(Duration::from_millis(5));
     }
 }
