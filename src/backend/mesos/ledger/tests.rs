@@ -1,6 +1,7 @@
 use super::super::testing::{answer, app, offer, one_core, pooled_status, status};
 use super::*;
 use crate::backend::task_id;
+use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Fitted};
 
 const EXECUTOR: &str = "microscaler.0badcafe.0000beef";
