@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use microscaler::api::validated::{App, Pool};
-use microscaler::backend::{Backend, End, Orders};
+use microscaler::backend::{End, Orders};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{BasePhase, Fitted, TaskPhase};
 use microscaler_testbed::{Agent, BUSYBOX, Cluster, Feature, can_or_skip};
@@ -81,7 +81,6 @@ async fn an_executor_is_prepared_used_and_retired() {
     all_held(&mut rig, ALL).await;
     // Room that was said to be free twice would be missed now.
     assert_eq!(rig.world.futile_until, 0);
-    rig.mesos.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +136,7 @@ async fn a_missing_program_is_said() {
     rig.gone(&web).await;
     assert!(rig.endings.len() == 2 && rig.endings.iter().all(|ending| ending.how == End::Dropped), "{:?}", rig.endings);
     rig.pass(Duration::from_millis(300)).await;
+    println!("{:?} {:?}", rig.endings, rig.notes);
     let [Fitted { phase: BasePhase::Failed { why, tries: 1, .. }, executor: None, .. }] = rig.bases(0) else {
         panic!("{:?}", rig.bases(0))
     };
@@ -195,8 +195,7 @@ async fn a_replica_is_ready_while_its_check_succeeds() {
     let sick = app("sick", &format!("{{shell: exec sleep 1000, liveness: {{{probe}, failureThreshold: 2}}, {resources}}}"));
     rig.launch(&sick, 0, 1);
     rig.until("ended", |rig| !rig.endings.is_empty()).await;
-    println!("{:?}", rig.endings);
-    assert_eq!(rig.endings[0].app, sick.key);
+    assert_eq!((&rig.endings[0].app, rig.endings[0].how), (&sick.key, End::Failed), "{:?}", rig.endings);
 }
 
 #[tokio::test(flavor = "multi_thread")]

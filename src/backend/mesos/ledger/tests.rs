@@ -109,6 +109,7 @@ fn endings_of_the_state_table() {
         (status("", "TASK_GONE", "A"), End::Lost),
         (status("", "TASK_GONE_BY_OPERATOR", "A"), End::Lost),
         (drained, End::Lost),
+        (TaskStatus { healthy: Some(false), ..status("", "TASK_KILLED", "A") }, End::Failed),
     ];
     for (mut case, how) in cases {
         let mut bed = Bed::new();
