@@ -47,7 +47,10 @@ fn pooled(name: &str) -> Arc<App> {
 
 async fn all_held(rig: &mut Rig, room: Resources) {
     rig.order(Orders { recall: true, ..Orders::default() });
-    rig.until("room held", |rig| rig.world.agents.iter().any(|agent| room.fits(agent.held + agent.expected) && room.fits(agent.held))).await;
+    rig.until("room held", |rig| {
+        rig.world.agents.iter().any(|agent| room.fits(agent.held + agent.expected) && room.fits(agent.held))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +210,8 @@ async fn a_directory_is_entered() {
     let directory = state.path().join("it's here");
     std::fs::create_dir(&directory).unwrap();
     let more = format!("workingDirectory: \"{}\", resources: {{cpu: 100m, memory: 32Mi}}", directory.display());
-    let (shell, argv) = (app("shell", &format!("{{shell: pwd > shell, {more}}}")), app("argv", &format!("{{command: [touch, argv], {more}}}")));
+    let (shell, argv) =
+        (app("shell", &format!("{{shell: pwd > shell, {more}}}")), app("argv", &format!("{{command: [touch, argv], {more}}}")));
     rig.launch(&shell, 0, 1);
     rig.until("done", |rig| rig.endings.len() == 1).await;
     all_held(&mut rig, Resources::new(1000, 64)).await;

@@ -123,7 +123,10 @@ fn docker_checks_one_thing() {
         App::read(&app(json!({ "template": template }))).map_err(|error| error.to_string())
     };
     assert!(read("mesos").is_ok());
-    assert_eq!(read("docker").unwrap_err(), "spec.template.readiness: containerizer docker allows readiness or liveness, not both");
+    assert_eq!(
+        read("docker").unwrap_err(),
+        "spec.template.readiness: containerizer docker allows readiness or liveness, not both"
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ const MAX_RETRY_MS: u64 = 300_000;
 /// One that ends sooner than this after it was ready, and not for the first time, has failed.
 const STEADY_MS: u64 = 60_000;
 const REMEMBERED_ENDS: usize = 10_000;
+/// What an agent says of the tasks when it knows no more than that.
+const NOTHING_NEW: &str = "Executor terminated";
 /// Any data makes an executor say hello: "?".
 const ASK: &str = "Pw==";
 
@@ -108,20 +110,13 @@ impl Bases {
         let id = info.executor_id.value.clone();
         tracing::info!(executor = %id, agent = %world.agents[agent.0 as usize].id, "executor started");
         self.executors.insert((agent, id.clone()), Side { info: Some(info.clone()), asked: false });
-        self.set_coming(world, agent, base, Some(id), now);
+        Self::set_coming(world, agent, base, Some(id), now);
         Some(info)
     }
 
     /// One that can take it already. Of those of an earlier run the description is found out with the first launch; if it cannot be, the
     /// executor is of no use for new tasks.
-    fn running(
-        &mut self,
-        world: &mut World,
-        agent: AgentIx,
-        app: &App,
-        base: &Base,
-        stock: &Stock,
-    ) -> Option<Arc<ExecutorInfo>> {
+    fn running(&mut self, world: &mut World, agent: AgentIx, app: &App, base: &Base, stock: &Stock) -> Option<Arc<ExecutorInfo>> {
         let usable = |fitted: &&mut Fitted| {
             fitted.key.as_ref() == Some(&base.key) && matches!(fitted.phase, BasePhase::Coming | BasePhase::Ready)
         };
@@ -145,12 +140,20 @@ impl Bases {
 
     /// The description of the next executor in line, under an id that none there has or had lately: what is still said of that one,
     /// and what its agent still does for it, is not about this one.
-    fn unused(&mut self, world: &World, agent: AgentIx, app: &App, base: &Base, resources: &[super::wire::Resource]) -> ExecutorInfo {
+    fn unused(
+        &mut self,
+        world: &World,
+        agent: AgentIx,
+        app: &App,
+        base: &Base,
+        resources: &[super::wire::Resource],
+    ) -> ExecutorInfo {
         let bases = &world.agents[agent.0 as usize].bases;
         let line = self.lines.entry((agent, base.key.clone())).or_default();
         let ended = &self.ended;
         let used = |id: &Arc<str>| {
-            bases.iter().any(|fitted| fitted.executor.as_ref() == Some(id)) || ended.iter().any(|(at, known)| *at == agent && known == id)
+            bases.iter().any(|fitted| fitted.executor.as_ref() == Some(id))
+                || ended.iter().any(|(at, known)| *at == agent && known == id)
         };
         let mut info = executor_info(app, base, &self.pool, resources.to_vec(), line.generation);
         for _ in 0..GENERATIONS {
@@ -185,8 +188,14 @@ impl Bases {
         for id in missing {
             self.over(agent, &id, Word::Inferred, "the master does not know it any longer", world, offers, now, out);
         }
+        // The master knows it from its launch on, so that of one on its way this says nothing.
+        let known = |world: &World, id: &Arc<str>| {
+            world.agents[agent.0 as usize].bases.iter().any(|fitted| fitted.executor.as_ref() == Some(id))
+        };
         for id in named {
-            self.seen(agent, &id.value, true, world, now, out);
+            if !known(world, &id.value) {
+                self.seen(agent, &id.value, true, world, now, out);
+            }
         }
     }
 
@@ -215,7 +224,8 @@ impl Bases {
 
     /// Executors that ought to have left, and preparations that have to be asked about.
     pub fn due(&mut self, world: &mut World, offers: &mut Offers, now: Millis, out: &mut Out) {
-        while let Some((_, (agent, id))) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+        while self.leaving.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, (agent, id))) = self.leaving.pop_front() else { break };
             self.over(agent, &id, Word::Inferred, "ended by us", world, offers, now, out);
         }
         out.calls.extend(self.questions(world, now));
@@ -227,7 +237,7 @@ impl Bases {
     }
 
     /// A base is on its way, in place of whatever became of the attempt before.
-    fn set_coming(&mut self, world: &mut World, agent: AgentIx, base: &Base, executor: Option<Arc<str>>, now: Millis) {
+    fn set_coming(world: &mut World, agent: AgentIx, base: &Base, executor: Option<Arc<str>>, now: Millis) {
         let bases = &mut world.agents[agent.0 as usize].bases;
         bases.retain(|fitted| fitted.key.as_ref() != Some(&base.key) || !matches!(fitted.phase, BasePhase::Failed { .. }));
         let key = Some(base.key.clone());
@@ -279,7 +289,9 @@ impl Bases {
         out.warn("ExecutorEnded", format!("executor {id} on {hostname}: {why}"));
         let Some(key) = fitted.key else { return };
         if fitted.phase == BasePhase::Coming {
-            return self.failed(agent, &key, Some(id.clone()), &format!("executor ended before it registered: {why}"), world, now);
+            let program = side.info.as_ref().and_then(|info| info.command.value.as_deref()).unwrap_or_default();
+            let why = format!("executor ended before it registered: {why} ({program}; stderr in its sandbox may say more)");
+            return self.failed(agent, &key, Some(id.clone()), &why, world, now);
         }
         let line = self.lines.entry((agent, key.clone())).or_default();
         if now.saturating_sub(fitted.since) >= STEADY_MS {
@@ -294,7 +306,7 @@ impl Bases {
     /// The end of an executor is told by FAILURE and by each of its tasks; only some of them know more than a number.
     fn said_again(&mut self, agent: AgentIx, id: &Arc<str>, said: &str, world: &mut World) {
         let Some(key) = parse_executor_id(id) else { return };
-        if self.lines.get(&(agent, key.clone())).is_none_or(|line| line.failed.as_ref() != Some(id)) {
+        if said == NOTHING_NEW || self.lines.get(&(agent, key.clone())).is_none_or(|line| line.failed.as_ref() != Some(id)) {
             return;
         }
         for fitted in world.agents[agent.0 as usize].bases.iter_mut().filter(|fitted| fitted.key.as_ref() == Some(&key)) {

@@ -156,8 +156,9 @@ impl Stock {
             let need = *dimension.in_vector(&mut size);
             let mut kinds = self.scalars.iter().filter(|scalar| scalar.dimension == dimension && need > 0);
             let first = kinds.next();
-            for (share, scalar) in shares.iter_mut().zip([first, kinds.last().or(first)]) {
-                let scalar_of = |scalar: &Scalar| Resource { scalar: Some(Value { value: dimension.write(need) }), ..scalar.like.clone() };
+            for (share, scalar) in shares.iter_mut().zip([first, kinds.next_back().or(first)]) {
+                let scalar_of =
+                    |scalar: &Scalar| Resource { scalar: Some(Value { value: dimension.write(need) }), ..scalar.like.clone() };
                 share.extend(scalar.map(scalar_of));
             }
         }

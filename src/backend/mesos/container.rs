@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn mesos_unpacks_and_mounts() {
-        let info = of("shell: x, image: 'web:1', volumes: [{hostPath: /a, mountPath: /b}, {hostPath: /c, mountPath: /d, readOnly: true}]");
+        let info = of(
+            "shell: x, image: 'web:1', volumes: [{hostPath: /a, mountPath: /b}, {hostPath: /c, mountPath: /d, readOnly: true}]",
+        );
         let volumes = json!([
             {"host_path": "/a", "container_path": "/b", "mode": "RW"}, {"host_path": "/c", "container_path": "/d", "mode": "RO"}
         ]);

@@ -133,7 +133,8 @@ pub mod tests {
         assert_eq!(command["arguments"], json!(["microscaler", "executor"]));
         let command = &json(", user: www", ", executor: {uri: 'http://files/microscaler-1.2?x'}")["command"];
         assert_eq!((command["value"].as_str(), command["user"].as_str()), (Some("./microscaler"), Some("www")));
-        let uri = json!({"value": "http://files/microscaler-1.2?x", "executable": true, "cache": true, "output_file": "microscaler"});
+        let uri =
+            json!({"value": "http://files/microscaler-1.2?x", "executable": true, "cache": true, "output_file": "microscaler"});
         assert_eq!(command["uris"], json!([uri]));
     }
 

@@ -281,7 +281,6 @@ impl Ledger {
             ran_ms: side.ran_since.map_or(0, |since| now.saturating_sub(since)),
         });
     }
-
 }
 
 /// The executor that the task shares, as the status tells it.

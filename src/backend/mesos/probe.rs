@@ -100,7 +100,11 @@ pub fn is_ready(status: &TaskStatus, app: Option<&App>) -> bool {
         let unknown = app.is_none();
         return healthy && status.check_status.as_ref().filter(|_| unknown).is_none_or(succeeded);
     };
-    if is_docker(template) { status.healthy == Some(true) } else { healthy && status.check_status.as_ref().is_some_and(succeeded) }
+    if is_docker(template) {
+        status.healthy == Some(true)
+    } else {
+        healthy && status.check_status.as_ref().is_some_and(succeeded)
+    }
 }
 
 fn succeeded(status: &CheckStatus) -> bool {

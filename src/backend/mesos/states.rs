@@ -56,7 +56,13 @@ pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
         State::TaskFinished | State::TaskFailed | State::TaskKilled if taken_away(status) => End::Lost,
         // The request is as likely to have been refused for what it says of the executor, which waits before it is started again.
         State::TaskError if executor_coming => End::Dropped,
-        _ if pooled && is_executors_end(status) => if ran { End::Lost } else { End::Dropped },
+        _ if pooled && is_executors_end(status) => {
+            if ran {
+                End::Lost
+            } else {
+                End::Dropped
+            }
+        }
         // Its executor has ended it, as its liveness asks for.
         State::TaskKilled if status.healthy == Some(false) => End::Failed,
         State::TaskKilled => End::Killed,
@@ -80,7 +86,10 @@ pub fn is_executors_end(status: &TaskStatus) -> bool {
         "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
         "REASON_IO_SWITCHBOARD_EXITED",
     ];
-    let over = matches!(status.state, State::TaskFailed | State::TaskGone | State::TaskDropped | State::TaskKilled | State::TaskFinished);
+    let over = matches!(
+        status.state,
+        State::TaskFailed | State::TaskGone | State::TaskDropped | State::TaskKilled | State::TaskFinished
+    );
     let reason = status.reason.as_deref().unwrap_or_default();
     // An executor that tells of its tasks lives, whatever it says.
     let agent = status.source.as_deref() != Some("SOURCE_EXECUTOR");

@@ -160,7 +160,8 @@ mod tests {
         let mut world = World { agents: vec![Agent { id: "A".into(), ..Agent::default() }], ..World::default() };
         let shared = "microscaler.0badcafe.0000beef";
         for (id, executor) in [("a.b.0000beef.k-1", shared), ("a.b.0000beef.k-2", shared), ("a.b.0000beef.k-3", "")] {
-            let page = serde_json::json!({"id": id, "slave_id": "A", "state": "TASK_RUNNING", "resources": {}, "executor_id": executor});
+            let page =
+                serde_json::json!({"id": id, "slave_id": "A", "state": "TASK_RUNNING", "resources": {}, "executor_id": executor});
             add_task(&mut world, &serde_json::from_value(page).unwrap(), 0);
         }
         let bases = &world.agents[0].bases;

@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_directory_is_entered_first() {
-        let with = |more: &str| info(&format!("{{{more}, workingDirectory: \"/it's\", resources: {{cpu: 1, memory: 1Mi}}}}"), &[]);
+        let with =
+            |more: &str| info(&format!("{{{more}, workingDirectory: \"/it's\", resources: {{cpu: 1, memory: 1Mi}}}}"), &[]);
         assert_eq!(with("shell: 'a || b'")["command"]["value"], "cd '/it'\\''s' || exit 1\na || b");
         let command = with("command: [/web, -v]")["command"].clone();
         assert_eq!(command["value"], "/bin/sh");
@@ -293,7 +294,8 @@ mod tests {
     #[test]
     fn a_pooled_replica_has_its_work_as_data() {
         let executor = || Some(Arc::new(super::super::executor::tests::info()));
-        let template = "{launch: pooled, command: [/web, $(PORT)], ports: [{name: http}], workingDirectory: /srv, readiness: {tcp: {}},
+        let template =
+            "{launch: pooled, command: [/web, $(PORT)], ports: [{name: http}], workingDirectory: /srv, readiness: {tcp: {}},
                          resources: {cpu: 1, memory: 1Mi}}";
         let info = told(template, &[31_000], executor());
         assert!(info.get("command").is_none() && info.get("container").is_none());
@@ -316,7 +318,8 @@ mod tests {
         let executor = Arc::new(super::super::executor::tests::info());
         let pooled = prepared("{launch: pooled, shell: x, resources: {cpu: 1, memory: 1Mi}}", Some(executor));
         assert_eq!(said(&pooled), serde_json::json!({"nothing": true}));
-        let image = prepared("{shell: x, image: web, volumes: [{hostPath: /a, mountPath: /b}], resources: {cpu: 1, memory: 1Mi}}", None);
+        let image =
+            prepared("{shell: x, image: web, volumes: [{hostPath: /a, mountPath: /b}], resources: {cpu: 1, memory: 1Mi}}", None);
         assert_eq!((image["command"]["value"].as_str(), image.get("data")), (Some("true"), None));
         assert_eq!(image["container"], mesos("web"), "without what may not be there");
     }

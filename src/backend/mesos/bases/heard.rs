@@ -1,5 +1,7 @@
 //! What statuses, FAILURE and MESSAGE tell of executors and images.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -56,7 +58,7 @@ impl Bases {
             State::TaskUnreachable | State::TaskLost | State::Other => {}
             // The last words of one that is not known may be older than its end.
             _ if speaks => {
-                if self.fitted(agent, &id, world).is_some() {
+                if find_fitted(agent, &id, world).is_some() {
                     self.seen(agent, &id, true, world, now, out);
                 }
             }
@@ -64,13 +66,9 @@ impl Bases {
         }
     }
 
-    fn fitted<'w>(&self, agent: AgentIx, id: &Arc<str>, world: &'w mut World) -> Option<&'w mut Fitted> {
-        world.agents[agent.0 as usize].bases.iter_mut().find(|fitted| fitted.executor.as_ref() == Some(id))
-    }
-
     /// There is such an executor on the agent; `up`: it has registered.
     pub(super) fn seen(&mut self, agent: AgentIx, id: &Arc<str>, up: bool, world: &mut World, now: Millis, out: &mut Out) {
-        match self.fitted(agent, id, world) {
+        match find_fitted(agent, id, world) {
             Some(fitted) if up && fitted.phase == BasePhase::Coming => {
                 (fitted.phase, fitted.since) = (BasePhase::Ready, now);
                 out.applied.decide = true;
@@ -110,7 +108,7 @@ impl Bases {
         now: Millis,
         out: &mut Out,
     ) {
-        if self.fitted(agent, id, world).is_none_or(|fitted| fitted.phase != BasePhase::Coming) {
+        if find_fitted(agent, id, world).is_none_or(|fitted| fitted.phase != BasePhase::Coming) {
             return;
         }
         if status.state == State::TaskError {
@@ -140,7 +138,7 @@ impl Bases {
         let Some(hello) = hello else { return tracing::warn!(executor = %id, "says what is not understood") };
         self.executors.entry((agent, id.clone())).or_default().asked = true;
         self.seen(agent, id, true, world, now, out);
-        if let Some(fitted) = self.fitted(agent, id, world) {
+        if let Some(fitted) = find_fitted(agent, id, world) {
             let unlimited = hello.unlimited.map(Arc::from);
             out.applied.decide |= fitted.unlimited != unlimited;
             fitted.unlimited = unlimited;
@@ -150,7 +148,9 @@ impl Bases {
 
 /// Where a replica runs in an image, that image is there.
 fn image_of_running(status: &TaskStatus, world: &mut World, now: Millis, out: &mut Out) {
-    let Some((key, version)) = parse_task_id(&status.task_id.value).filter(|_| status.state == State::TaskRunning) else { return };
+    let Some((key, version)) = parse_task_id(&status.task_id.value).filter(|_| status.state == State::TaskRunning) else {
+        return;
+    };
     let Some(app) = world.apps.get(&key).and_then(|view| view.spec.clone()).filter(|app| app.version == version) else { return };
     let Some(agent) = find(world, &key, &status.task_id.value).map(|task| task.agent) else { return };
     image_there(&app, agent, world, now, out);
@@ -174,11 +174,17 @@ pub(super) fn set_ready(key: &Arc<str>, agent: AgentIx, world: &mut World, now: 
     out.applied.decide = true;
 }
 
+/// The executor of this id on the agent.
+fn find_fitted<'w>(agent: AgentIx, id: &Arc<str>, world: &'w mut World) -> Option<&'w mut Fitted> {
+    world.agents[agent.0 as usize].bases.iter_mut().find(|fitted| fitted.executor.as_ref() == Some(id))
+}
+
 /// What `waitpid` says, for people.
 fn in_words(status: Option<i32>) -> String {
-    match status {
-        Some(status) if status & 0x7f == 0 && status >= 0 => format!("exited with status {}", (status >> 8) & 0xff),
-        Some(status) if status >= 0 => format!("ended by signal {}", status & 0x7f),
+    let status = status.filter(|status| *status >= 0).map(ExitStatus::from_raw);
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("exited with status {code}"),
+        Some((None, Some(signal))) => format!("ended by signal {signal}"),
         _ => "ended".to_owned(),
     }
 }

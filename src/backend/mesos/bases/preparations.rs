@@ -43,7 +43,7 @@ impl Bases {
     /// Books a preparation whose ACCEPT is on its way.
     pub fn preparing(&mut self, world: &mut World, launch: &Launch, base: &Base, executor: Option<Arc<str>>, now: Millis) {
         if executor.is_none() {
-            self.set_coming(world, launch.agent, base, None, now);
+            Self::set_coming(world, launch.agent, base, None, now);
         }
         let (agent, key) = (launch.agent, base.key.clone());
         self.preparations.insert(launch.id.clone(), Preparation::new(agent, key, executor, size(base.kind), now, false));
@@ -87,13 +87,21 @@ impl Bases {
         let kind = if executor.is_some() { BaseKind::Executor } else { BaseKind::Image };
         let base = Base { key: key.clone(), kind, ahead: true };
         if executor.is_none() && !Self::is_prepared(world, agent, &base) {
-            self.set_coming(world, agent, &base, None, now);
+            Self::set_coming(world, agent, &base, None, now);
         }
         self.preparations.insert(id.clone(), Preparation::new(agent, key, executor, size(kind), now, true));
     }
 
     /// A preparation has ended. What that says of an executor is heard like from any of its tasks.
-    fn over_with(&mut self, id: &Arc<str>, status: &TaskStatus, world: &mut World, offers: &mut Offers, now: Millis, out: &mut Out) {
+    fn over_with(
+        &mut self,
+        id: &Arc<str>,
+        status: &TaskStatus,
+        world: &mut World,
+        offers: &mut Offers,
+        now: Millis,
+        out: &mut Out,
+    ) {
         let Some(preparation) = self.preparations.remove(id) else { return };
         let Preparation { agent, key, executor, size, .. } = preparation;
         offers.believe(agent, size, Some(now), world);
@@ -101,7 +109,8 @@ impl Bases {
             return;
         }
         let coming = |fitted: &Fitted| fitted.key.as_ref() == Some(&key) && fitted.phase == BasePhase::Coming;
-        let unpacked = matches!(status.state, State::TaskFinished | State::TaskFailed | State::TaskKilled) && !is_not_there(status);
+        let unpacked =
+            matches!(status.state, State::TaskFinished | State::TaskFailed | State::TaskKilled) && !is_not_there(status);
         if unpacked {
             return heard::set_ready(&key, agent, world, now, out);
         }

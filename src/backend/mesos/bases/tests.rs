@@ -37,7 +37,10 @@ impl Bed {
     fn offer(&mut self, executors: &[&Arc<str>], now: Millis) {
         self.serial += 1;
         let executor_ids = executors.iter().map(|id| Id::from((*id).clone())).collect();
-        self.event(Event::Offers(vec![super::super::wire::Offer { executor_ids, ..offer(&format!("O{}", self.serial), "A", 4) }]), now);
+        self.event(
+            Event::Offers(vec![super::super::wire::Offer { executor_ids, ..offer(&format!("O{}", self.serial), "A", 4) }]),
+            now,
+        );
     }
 
     fn launches(&mut self, count: usize) -> Vec<Launch> {
@@ -49,7 +52,8 @@ impl Bed {
     fn order(&mut self, orders: &Orders, now: Millis) -> Vec<TaskInfo> {
         self.machine.outbox.clear();
         self.machine.dispatch(orders, &mut self.world, now);
-        let accept = self.machine.outbox.iter().find_map(|call| if let Call::Accept { accept } = call { Some(accept) } else { None });
+        let accept =
+            self.machine.outbox.iter().find_map(|call| if let Call::Accept { accept } = call { Some(accept) } else { None });
         let Some(Operation::Launch { launch }) = accept.and_then(|accept| accept.operations.first()) else { return Vec::new() };
         launch.task_infos.clone()
     }
@@ -87,7 +91,11 @@ impl Bed {
     }
 
     fn failure(&mut self, executor: &Arc<str>, status: i32, now: Millis) -> Applied {
-        let failure = Failure { agent_id: Some(Id::from(Arc::from("A"))), executor_id: Some(executor.clone().into()), status: Some(status) };
+        let failure = Failure {
+            agent_id: Some(Id::from(Arc::from("A"))),
+            executor_id: Some(executor.clone().into()),
+            status: Some(status),
+        };
         self.event(Event::Failure(failure), now)
     }
 
@@ -123,6 +131,9 @@ fn the_first_replicas_bring_their_executor_along() {
     assert_eq!(bed.expected(), 4000 - 3000 - 10, "its room is cut once");
     assert_eq!(bed.phase(), Some(&BasePhase::Coming));
     assert_eq!(bed.world.apps[&bed.app.key].tasks[0].executor, Some(id_of(&tasks[0])));
+    bed.offer(&[&id_of(&tasks[0])], 20);
+    assert_eq!(bed.phase(), Some(&BasePhase::Coming), "the master knows it already, but it is not up");
+    bed.event(Event::Rescind("O5".into()), 21);
     bed.tell(spoken(&tasks[0], "TASK_RUNNING"), 60);
     assert_eq!((bed.phase(), bed.bases()[0].since), (Some(&BasePhase::Ready), 60));
     bed.offer(&[&id_of(&tasks[0])], 70);
@@ -167,7 +178,8 @@ fn an_executor_that_does_not_come_up_is_tried_ever_less_often() {
             panic!("{:?}", bed.bases())
         };
         assert_eq!((*until, *tries), (now + 100 + 500 * (1 << round), round));
-        assert_eq!(&**why, "executor ended before it registered: so it is; exited with status 127");
+        let program = "(/usr/local/bin/microscaler; stderr in its sandbox may say more)";
+        assert_eq!(**why, format!("executor ended before it registered: so it is {program}; exited with status 127"));
     }
     seen.dedup();
     assert_eq!(seen.len(), 3, "what is late about one is not about the next");
@@ -198,7 +210,9 @@ fn the_end_of_an_executor_is_booked_once() {
 fn what_was_never_started_is_not_waited_for() {
     let mut bed = Bed::new();
     let tasks = bed.launch(2, 10);
-    let dropped = |task: &TaskInfo| pooled_status(&task.task_id.value, "TASK_DROPPED", &id_of(task), "SOURCE_MASTER", "REASON_INVALID_OFFERS");
+    let dropped = |task: &TaskInfo| {
+        pooled_status(&task.task_id.value, "TASK_DROPPED", &id_of(task), "SOURCE_MASTER", "REASON_INVALID_OFFERS")
+    };
     bed.tell(dropped(&tasks[0]), 20);
     assert_eq!(bed.phase(), Some(&BasePhase::Coming), "the other may bring it");
     bed.tell(dropped(&tasks[1]), 20);
@@ -242,7 +256,10 @@ fn executors_are_adopted_and_asked_for_what_they_are() {
     let task = first.launches(1).remove(0);
     let mut bed = Bed::new();
     bed.tell(pooled_status(&task.id, "TASK_RUNNING", &id, "SOURCE_MASTER", "REASON_RECONCILIATION"), 10);
-    assert_eq!((bed.phase(), bed.bases()[0].key.as_ref()), (Some(&BasePhase::Ready), bed.app.base.as_ref().map(|base| &base.key)));
+    assert_eq!(
+        (bed.phase(), bed.bases()[0].key.as_ref()),
+        (Some(&BasePhase::Ready), bed.app.base.as_ref().map(|base| &base.key))
+    );
     assert_eq!(bed.world.apps[&bed.app.key].tasks[0].executor.as_ref(), Some(&id));
     assert!(bed.sent().contains(&Kind::Message));
     let hello = |unlimited: &str| Message {
