@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use microscaler_testbed::Cluster;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::rig::{Rig, agent};
@@ -11,9 +12,8 @@ use crate::rig::{Rig, agent};
 #[test]
 fn too_much_memory_ends_the_task_alone() {
     // Dropped after the cluster.
-    let root = Root(format!("microscaler_test_{}", std::process::id()));
-    let linux = agent().flag("launcher", "linux").flag("isolation", "cgroups/cpu,cgroups/mem").flag("cgroups_root", &*root.0);
-    let mut rig = Rig::with(Cluster::builder().agent(linux));
+    let root = Root::new("a");
+    let mut rig = root.rig();
     rig.run("modest", "exec sleep 1212");
     rig.shell("greedy", "python3 -c 'import time; x = bytearray(100 << 20); time.sleep(60)'");
     let end = rig.reaches("greedy", "TASK_FAILED");
@@ -42,8 +42,37 @@ fn too_much_memory_ends_the_task_alone() {
     assert_eq!(left, 0, "cgroups of tasks that have ended are gone");
 }
 
+#[test]
+fn whatever_ends_the_executor_the_agent_ends_all_of_it() {
+    let root = Root::new("b");
+    let mut rig = root.rig();
+    rig.run("a", "setsid env -i sleep 1313 & exec sleep 1313");
+    rig.until("both", |rig| (rig.processes("sleep 1313").len() == 2).then_some(()));
+    let executor = Pid::from_raw(rig.executor().try_into().unwrap()).unwrap();
+    kill_process(executor, Signal::KILL).unwrap();
+    rig.reaches("a", "TASK_FAILED");
+    rig.no_processes("sleep 1313");
+    let containers = Path::new("/sys/fs/cgroup/memory").join(&root.0);
+    rig.until("its cgroups are gone", |_| {
+        let inner = std::fs::read_dir(&containers).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        (inner.count() == 0).then_some(())
+    });
+}
+
 /// The cgroups beneath which an agent has its containers; it leaves its root in each hierarchy, and a container that ends with it.
 struct Root(String);
+
+impl Root {
+    fn new(name: &str) -> Self {
+        Self(format!("microscaler_test_{}_{name}", std::process::id()))
+    }
+
+    fn rig(&self) -> Rig {
+        let isolation = "cgroups/cpu,cgroups/mem";
+        let linux = agent().flag("launcher", "linux").flag("isolation", isolation).flag("cgroups_root", &*self.0);
+        Rig::with(Cluster::builder().agent(linux))
+    }
+}
 
 impl Drop for Root {
     fn drop(&mut self) {
