@@ -6,10 +6,13 @@
 
 use crate::wire::{Connection, Records, Request, is_timeout};
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PATH: &str = "/master/api/v1/scheduler";
@@ -34,16 +37,42 @@ pub fn framework_info(name: &str) -> Value {
 /// A `TaskInfo` that runs a shell command on the agent of `offer`.
 #[must_use]
 pub fn task_info(id: &str, offer: &Value, command: &str, cpus: f64, mem: f64) -> Value {
-    let role = &offer["allocation_info"];
-    let scalar =
-        |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value }, "allocation_info": role });
     json!({
         "name": id,
         "task_id": { "value": id },
         "agent_id": offer["agent_id"],
-        "resources": [scalar("cpus", cpus), scalar("mem", mem)],
+        "resources": [scalar_resource("cpus", cpus, offer), scalar_resource("mem", mem, offer)],
         "command": { "value": command },
     })
+}
+
+/// `ExecutorInfo` of a pooled `bare-executor` (whose `program` is [`Cluster::program`](crate::Cluster::program)) on the agent of
+/// `offer`. `mode` is `--run`, or `--pretend` for tasks without processes.
+#[must_use]
+pub fn executor_info(id: &str, offer: &Value, program: &Path, mode: &str, cpus: f64, mem: f64) -> Value {
+    json!({
+        "type": "CUSTOM",
+        "executor_id": { "value": id },
+        "command": { "shell": false, "value": program, "arguments": [program, mode] },
+        "resources": [scalar_resource("cpus", cpus, offer), scalar_resource("mem", mem, offer)],
+    })
+}
+
+/// A `TaskInfo` that runs a shell command in a pooled executor, of which each task carries the same description.
+#[must_use]
+pub fn pooled_task_info(id: &str, offer: &Value, executor: &Value, command: &str, cpus: f64, mem: f64) -> Value {
+    let mut task = task_info(id, offer, "", cpus, mem);
+    task["executor"] = executor.clone();
+    task["data"] = STANDARD.encode(json!({ "shell": command }).to_string()).into();
+    if let Some(task) = task.as_object_mut() {
+        // A task of a custom executor must have none.
+        task.remove("command");
+    }
+    task
+}
+
+fn scalar_resource(name: &str, value: f64, offer: &Value) -> Value {
+    json!({ "name": name, "type": "SCALAR", "scalar": { "value": value }, "allocation_info": offer["allocation_info"] })
 }
 
 /// Calls of a subscribed framework, on one connection. They are written when [`flush`](Self::flush) says so, without waiting for

@@ -1,17 +1,15 @@
 //! What a cluster is made of.
 
 use crate::Cluster;
+use crate::agent::{Agent, Settings};
 use crate::cluster;
 use crate::daemon::{Daemon, Recipe};
 use crate::home::Home;
 use crate::install::{install, scripts};
 use crate::marked;
 use anyhow::{Result, ensure};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-
-type Settings = BTreeMap<String, String>;
 
 /// Describes a [`Cluster`], and starts it.
 #[derive(Clone, Debug)]
@@ -23,42 +21,6 @@ pub struct Builder {
     agent_flags: Settings,
     run_directory: Option<PathBuf>,
     time_limit: Duration,
-}
-
-/// Describes one agent.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct Agent {
-    resources: Option<String>,
-    attributes: Vec<(String, String)>,
-    flags: Settings,
-    copies: Option<usize>,
-}
-
-impl Agent {
-    /// Such as `cpus:8;mem:8192;disk:1000;ports:[31000-31999]` (mem and disk in MB).
-    pub fn resources(mut self, resources: impl Into<String>) -> Self {
-        self.resources = Some(resources.into());
-        self
-    }
-
-    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.attributes.push((name.into(), value.into()));
-        self
-    }
-
-    /// A flag of `mesos-agent`, such as `("executor_shutdown_grace_period", "10secs")`.
-    pub fn flag(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.flags.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// That many whole agents in one process, for tests of scale: 500 start in 2 s and take 660 MB. `{i}` in resources and
-    /// attributes is the number of each, from 0.
-    pub fn copies(mut self, count: usize) -> Self {
-        self.copies = Some(count);
-        self
-    }
 }
 
 impl Default for Builder {
@@ -134,11 +96,13 @@ impl Builder {
     /// If anything of that fails or takes too long; with the end of the logs.
     pub fn start(self) -> Result<Cluster> {
         ensure!(self.masters > 0, "a cluster needs a master");
+        self.agents.iter().try_for_each(Agent::prepare)?;
         let installed = install(self.masters > 1)?;
         let home = Home::make(self.run_directory.as_deref(), &installed.join("bin/testbed-reaper"))?;
         let start = Start { builder: &self, installed, root: home.directory().to_owned(), id: home.id().to_owned() };
         // From here on, an early return drops what is there.
-        let mut cluster = Cluster { masters: Vec::new(), agents: Vec::new(), zookeeper: None, home };
+        let installed = start.installed.clone();
+        let mut cluster = Cluster { masters: Vec::new(), agents: Vec::new(), zookeeper: None, installed, home };
         start.masters(&mut cluster)?;
         start.agents(&mut cluster)?;
         cluster.wait_until_ready(self.time_limit)?;
@@ -182,11 +146,11 @@ impl Start<'_> {
         for (index, agent) in self.builder.agents.iter().enumerate() {
             let flags = self.agent_flags(index, agent, &master);
             let mut recipe = self.mesos("mesos-agent", &format!("agent-{index}"), flags);
-            if let Some(copies) = agent.copies {
-                recipe.environment.insert("MESOSD_NUM_AGENTS".to_owned(), copies.to_string());
+            if agent.has_copies() {
+                recipe.environment.insert("MESOSD_NUM_AGENTS".to_owned(), agent.count().to_string());
             }
             let daemon = Daemon::launch(recipe, self.builder.time_limit)?;
-            cluster.agents.push(cluster::Agent { daemon, copies: agent.copies.unwrap_or(1) });
+            cluster.agents.push(cluster::Agent { daemon, copies: agent.count() });
         }
         Ok(())
     }
@@ -204,13 +168,9 @@ impl Start<'_> {
         ]);
         flags.insert("master".to_owned(), master.to_owned());
         flags.insert("executor_environment_variables".to_owned(), self.executor_environment());
-        flags.insert("resources".to_owned(), agent.resources.clone().unwrap_or_else(|| default_resources(index)));
-        if !agent.attributes.is_empty() {
-            let attributes: Vec<String> = agent.attributes.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-            flags.insert("attributes".to_owned(), attributes.join(";"));
-        }
+        flags.extend(agent.own_flags(&self.id, index));
         flags.extend(self.builder.agent_flags.clone());
-        flags.extend(agent.flags.clone());
+        flags.extend(agent.given_flags().clone());
         flags
     }
 
@@ -264,10 +224,4 @@ fn zookeeper_url(zookeeper: &Daemon) -> String {
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-/// All agents share this machine's ports, so each offers others, as far as there are.
-fn default_resources(index: usize) -> String {
-    let first = 31_000 + 100 * (index % 17);
-    format!("cpus:8;mem:8192;disk:1000;ports:[{first}-{}]", first + 99)
 }

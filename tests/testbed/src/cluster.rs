@@ -2,17 +2,17 @@
 
 use crate::Builder;
 use crate::daemon::Daemon;
+use crate::handle::AgentHandle;
 use crate::home::Home;
 use crate::marked::{self, Process};
 use crate::task::Task;
 use crate::wait::wait;
 use crate::wire::{Connection, Request, Response};
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct Cluster {
     pub(crate) masters: Vec<Daemon>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) zookeeper: Option<Daemon>,
+    pub(crate) installed: PathBuf,
     /// Dropped after the daemons: it ends what they leave.
     pub(crate) home: Home,
 }
@@ -35,56 +36,6 @@ pub struct Cluster {
 pub(crate) struct Agent {
     pub daemon: Daemon,
     pub copies: usize,
-}
-
-/// An agent of the cluster: a [`Daemon`], and what its cluster knows of it.
-#[derive(Clone, Copy)]
-pub struct AgentHandle<'a> {
-    cluster: &'a Cluster,
-    daemon: &'a Daemon,
-}
-
-impl Deref for AgentHandle<'_> {
-    type Target = Daemon;
-
-    fn deref(&self) -> &Daemon {
-        self.daemon
-    }
-}
-
-impl AgentHandle<'_> {
-    /// Its id at the leading master. An agent keeps its id over a restart.
-    ///
-    /// # Errors
-    /// If no master leads, or it does not know the agent.
-    pub fn id(&self) -> Result<String> {
-        let address = format!("@{}", self.daemon.address());
-        let agents = self.cluster.get("/master/slaves")?;
-        let agents = agents["slaves"].as_array().into_iter().flatten();
-        let mut own = agents.filter(|agent| agent["pid"].as_str().is_some_and(|pid| pid.ends_with(&address)));
-        let id = own.next().and_then(|agent| agent["id"].as_str()).map(ToOwned::to_owned);
-        id.with_context(|| format!("the master does not know {}", self.daemon.name()))
-    }
-
-    /// Lets no more tasks in and ends those that are there, each after its own grace period, at most `max_grace`.
-    ///
-    /// # Errors
-    /// If the master refuses it.
-    pub fn drain(&self, max_grace: Duration) -> Result<()> {
-        let nanoseconds = u64::try_from(max_grace.as_nanos())?;
-        let grace = json!({ "nanoseconds": nanoseconds });
-        let drain = json!({ "agent_id": { "value": self.id()? }, "max_grace_period": grace });
-        self.cluster.operator(&json!({ "type": "DRAIN_AGENT", "drain_agent": drain })).map(drop)
-    }
-
-    /// Takes tasks again after [`drain`](Self::drain).
-    ///
-    /// # Errors
-    /// If the master refuses it, as it does until all tasks have ended and their ends are acknowledged.
-    pub fn reactivate(&self) -> Result<()> {
-        let reactivate = json!({ "agent_id": { "value": self.id()? } });
-        self.cluster.operator(&json!({ "type": "REACTIVATE_AGENT", "reactivate_agent": reactivate })).map(drop)
-    }
 }
 
 impl Cluster {
@@ -122,11 +73,11 @@ impl Cluster {
     /// If there is no such agent.
     #[must_use]
     pub fn agent(&self, index: usize) -> AgentHandle<'_> {
-        AgentHandle { cluster: self, daemon: &self.agents[index].daemon }
+        AgentHandle::new(self, &self.agents[index].daemon)
     }
 
     pub fn agents(&self) -> impl Iterator<Item = AgentHandle<'_>> {
-        self.agents.iter().map(|agent| AgentHandle { cluster: self, daemon: &agent.daemon })
+        self.agents.iter().map(|agent| AgentHandle::new(self, &agent.daemon))
     }
 
     #[must_use]
@@ -144,6 +95,16 @@ impl Cluster {
     #[must_use]
     pub fn id(&self) -> &str {
         self.home.id()
+    }
+
+    /// The path of an installed program, such as `bare-executor`.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        let mut candidates = ["bin", "launcher"].map(|directory| self.installed.join(directory).join(name)).into_iter();
+        let found = candidates.find(|path| path.is_file());
+        found.with_context(|| format!("no program {name} in {}/{{bin,launcher}}", self.installed.display()))
     }
 
     // ---- asking the leading master ----
@@ -319,7 +280,7 @@ fn container_directories(agent: &Path) -> Vec<PathBuf> {
     roots.iter().flat_map(|root| subdirectories(&root.join("containers"))).collect()
 }
 
-fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }

@@ -1,11 +1,10 @@
 //! What a testbed has of its own on this machine: a directory, a mark on all its processes, and a reaper.
 
-use crate::marked;
+use crate::leftovers;
 use crate::reaper::Reaper;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Ends all processes that carry the mark, and removes the directory, when it is dropped or when our process is gone.
@@ -39,11 +38,11 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let left = marked::end(&self.id, Duration::from_secs(30));
-        if !left.is_empty() {
-            eprintln!("testbed {}: these processes do not end: {left:?}", self.id);
+        let left = leftovers::clear(&self.id, &self.root);
+        for problem in &left.problems {
+            eprintln!("testbed {}: {problem}", self.id);
         }
-        if std::env::var_os("MICROSCALER_TESTBED_KEEP").is_some()
+        if (left.is_mounted || std::env::var_os("MICROSCALER_TESTBED_KEEP").is_some())
             && let Some(directory) = self.directory.take()
         {
             eprintln!("testbed {}: its files are in {}", self.id, directory.keep().display());

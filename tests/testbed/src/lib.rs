@@ -19,24 +19,34 @@
 
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
+mod agent;
 pub mod bare;
 mod builder;
+mod cgroups;
 mod cluster;
 mod daemon;
+pub mod executor;
+mod features;
+mod handle;
 mod home;
 mod install;
 mod kubeconfig;
 mod kubernetes;
+pub mod leftovers;
 pub mod marked;
+mod mounts;
 mod ports;
 mod reaper;
 mod task;
 mod wait;
 pub mod wire;
 
-pub use builder::{Agent, Builder};
-pub use cluster::{AgentHandle, Cluster};
+pub use agent::Agent;
+pub use builder::Builder;
+pub use cluster::Cluster;
 pub use daemon::Daemon;
+pub use features::{Feature, can, can_or_skip};
+pub use handle::AgentHandle;
 pub use install::{install, install_kubernetes};
 pub use kubernetes::ControlPlane;
 pub use task::{Task, Tasks};

@@ -2,6 +2,7 @@
 //!
 //! Agents are told to hand the mark on to executors, which hand it on to tasks, so it reaches everything that a testbed starts.
 
+use crate::cgroups;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -89,6 +90,7 @@ pub fn end(id: &str, limit: Duration) -> Vec<Process> {
             return found;
         }
         found.iter().for_each(kill);
+        cgroups::groups(id).iter().for_each(|group| cgroups::thaw(group));
         std::thread::sleep(Duration::from_millis(5));
     }
 }

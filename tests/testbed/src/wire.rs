@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// A request without its address.
@@ -80,6 +81,12 @@ impl Connection {
     /// If `timeout` is zero.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.reader.get_ref().set_read_timeout(timeout)
+    }
+
+    /// Whether some of an answer has been read from the socket already, so that waiting for the socket would miss it.
+    #[must_use]
+    pub fn has_buffered(&self) -> bool {
+        !self.reader.buffer().is_empty()
     }
 
     /// Adds a request to those that the next [`flush`](Self::flush) writes.
@@ -164,6 +171,12 @@ impl Connection {
     }
 }
 
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.get_ref().as_fd()
+    }
+}
+
 /// The records of a subscription, as they come.
 #[derive(Debug)]
 pub struct Records {
@@ -197,6 +210,12 @@ impl Records {
         self.connection.socket()
     }
 
+    /// Whether some of the next record has been read from the socket already, so that waiting for the socket would miss it.
+    #[must_use]
+    pub fn has_buffered(&self) -> bool {
+        self.connection.has_buffered() || self.used < self.buffer.len()
+    }
+
     /// The next record; `None` at the end of the stream.
     ///
     /// # Errors
@@ -227,6 +246,12 @@ impl Records {
         let length: usize = digits.parse().map_err(|_| malformed(&digits))?;
         let start = self.used + newline + 1;
         Ok((rest.len() > newline + length).then_some((start, start + length)))
+    }
+}
+
+impl AsFd for Records {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
 use microscaler_testbed::bare::{Framework, framework_info, task_info};
-use microscaler_testbed::{Agent, Cluster, Tasks, marked};
+use microscaler_testbed::{Agent, Cluster, Feature, Tasks, can_or_skip, marked};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -117,6 +117,27 @@ fn mark_of(directory: &Path) -> String {
     let marks = found.filter_map(|text| text.split('\0').find(|entry| entry.starts_with(&prefix)).map(ToOwned::to_owned));
     let mark = marks.map(|entry| entry[marked::VARIABLE.len() + 1..].to_owned()).next();
     mark.expect("a marked process runs")
+}
+
+fn control_groups_of(id: &str) -> Vec<String> {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let groups = hierarchies.filter_map(|hierarchy| std::fs::read_dir(hierarchy.path()).ok()).flatten().flatten();
+    groups.map(|group| group.path().display().to_string()).filter(|path| path.contains(id)).collect()
+}
+
+#[test]
+fn an_owner_that_is_killed_leaves_no_control_groups() {
+    if !can_or_skip(Feature::Limits, "an_owner_that_is_killed_leaves_no_control_groups") {
+        return;
+    }
+    let (owner, about) = start_local(&["--agents", "1", "--linux"]);
+    let directory = Path::new(about["directory"].as_str().unwrap());
+    let id = mark_of(directory);
+    let _framework = run_tasks(about["masters"][0].as_str().unwrap(), 2);
+    assert!(!control_groups_of(&id).is_empty());
+    drop(owner);
+    wait_until_nothing_is_left(&id, directory);
+    assert_eq!(control_groups_of(&id), [] as [&str; 0]);
 }
 
 #[test]

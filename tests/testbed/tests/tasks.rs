@@ -1,79 +1,13 @@
 //! What becomes of tasks under the command executor: its end of the v1 executor API, against the real agent.
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
-use microscaler_testbed::bare::{Framework, framework_info, task_info};
-use microscaler_testbed::{Cluster, Tasks};
-use serde_json::{Value, json};
-use std::path::Path;
+mod support;
+
+use microscaler_testbed::Tasks;
+use microscaler_testbed::bare::{Framework, framework_info};
+use serde_json::json;
 use std::time::{Duration, Instant};
-
-const LIMIT: Duration = Duration::from_mins(1);
-
-struct Rig {
-    cluster: Cluster,
-    framework: Framework,
-}
-
-impl Rig {
-    fn start() -> Self {
-        Self::with_framework(&framework_info("testbed"))
-    }
-
-    fn with_framework(info: &Value) -> Self {
-        let builder = Cluster::builder().agents(1).fast_failure_detection().master_flag("allocation_interval", "50ms");
-        let cluster = builder.start().unwrap();
-        let framework = Framework::subscribe(&cluster.master_url(), info).unwrap();
-        Self { cluster, framework }
-    }
-
-    /// Launches one task, changed as wanted.
-    fn launch(&mut self, id: &str, command: &str, change: impl FnOnce(&mut Value)) {
-        let offer = self.framework.take_offer(0.5, 64.0, LIMIT).unwrap();
-        let mut task = task_info(id, &offer, command, 0.1, 32.0);
-        change(&mut task);
-        self.framework.launch(&offer, &[task]).unwrap();
-    }
-
-    fn run(&mut self, id: &str, command: &str) {
-        self.launch(id, command, |_| {});
-        self.reaches(id, "TASK_RUNNING");
-    }
-
-    fn reaches(&mut self, id: &str, state: &str) -> Value {
-        let ends = ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED"];
-        let states: Vec<&str> = ends.into_iter().chain([state]).collect();
-        let status = self.framework.wait_for_state(id, &states, LIMIT).unwrap();
-        assert_eq!(status["state"], state, "{status}");
-        status
-    }
-
-    fn kill(&mut self, id: &str, grace: Option<Duration>) {
-        self.framework.calls.kill(id, grace);
-        self.framework.calls.confirm().unwrap();
-    }
-
-    fn wait_for_processes(&self, count: usize) {
-        let deadline = Instant::now() + LIMIT;
-        while self.cluster.processes().len() != count {
-            assert!(Instant::now() < deadline, "{:?} run, expected {count}", self.cluster.processes());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-fn sandbox_file(directory: &Path, name: &str) -> Option<String> {
-    for entry in std::fs::read_dir(directory).ok()?.flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if let Some(found) = sandbox_file(&path, name) {
-                return Some(found);
-            }
-        } else if entry.file_name() == name {
-            return std::fs::read_to_string(path).ok();
-        }
-    }
-    None
-}
+use support::{LIMIT, Rig};
 
 #[test]
 fn a_task_that_ends_is_finished_or_failed() {
@@ -101,7 +35,7 @@ fn a_task_gets_its_arguments_environment_and_sandbox() {
         });
     });
     rig.reaches("env", "TASK_FINISHED");
-    assert_eq!(sandbox_file(rig.cluster.agent(0).directory(), "stdout").unwrap(), "hello one two\n1\n");
+    assert_eq!(rig.output("env"), "hello one two\n1\n");
 }
 
 #[test]

@@ -16,6 +16,7 @@ usage: mesos-local [OPTION…]
   --agents N                   3 if not given
   --resources TEXT             of each agent, such as 'cpus:8;mem:8192;disk:1000;ports:[31000-31099]'
   --attribute NAME:VALUE       of each agent; repeatable; {i} is the agent's number, from 0
+  --linux                      agents with the Linux launcher and control groups: tasks are held to their memory
   --allocation-interval TIME   how often the master makes offers; 1secs if not given
   --master-flag NAME=VALUE     any flag of mesos-master; repeatable
   --agent-flag NAME=VALUE      any flag of mesos-agent; repeatable
@@ -32,6 +33,7 @@ struct Options {
     master_flags: Vec<(String, String)>,
     agent_flags: Vec<(String, String)>,
     run_directory: Option<String>,
+    is_linux: bool,
     until_stdin_closes: bool,
 }
 
@@ -72,7 +74,7 @@ fn start(options: &Options) -> Result<Cluster> {
 }
 
 fn agent(options: &Options, number: usize) -> Agent {
-    let mut agent = Agent::default();
+    let mut agent = if options.is_linux { Agent::default().linux() } else { Agent::default() };
     if let Some(resources) = &options.resources {
         agent = agent.resources(resources);
     }
@@ -97,6 +99,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>>
             "--master-flag" => options.master_flags.push(pair(&value()?, '=')?),
             "--agent-flag" => options.agent_flags.push(pair(&value()?, '=')?),
             "--run-dir" => options.run_directory = Some(value()?),
+            "--linux" => options.is_linux = true,
             "--until-stdin-closes" => options.until_stdin_closes = true,
             _ => bail!("unknown option {option}\n\n{USAGE}"),
         }

@@ -1,12 +1,10 @@
 //! The agent as seen from here: a stream of its events, and a connection for our calls.
 
-use crate::settings::Settings;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use microscaler_testbed::executor::{Settings, timestamp, uuid4};
 use microscaler_testbed::wire::{Connection, Records, Request};
 use serde_json::{Map, Value, json};
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,8 +26,7 @@ pub struct Agent {
 
 impl Agent {
     pub fn new(settings: Settings) -> Self {
-        let authorization = settings.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let headers = format!("Content-Type: application/json\r\nAccept: application/json\r\n{authorization}");
+        let headers = settings.headers();
         Self { settings, headers, calls: None, unacknowledged: Unacknowledged::default() }
     }
 
@@ -60,13 +57,12 @@ impl Agent {
     /// Sends a task's status, if the agent is there; it is resent until acknowledged. `extra` holds further fields.
     pub fn update(&mut self, task_id: &Value, state: &str, extra: Value, is_subscribed: bool) {
         let uuid = uuid4();
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut status = json!({
             "task_id": task_id,
             "state": state,
             "source": "SOURCE_EXECUTOR",
             "uuid": uuid,
-            "timestamp": since_epoch.as_secs_f64(),
+            "timestamp": timestamp(),
         });
         if let (Value::Object(status), Value::Object(extra)) = (&mut status, extra) {
             status.extend(extra);
@@ -128,14 +124,4 @@ impl Agent {
             self.unacknowledged.tasks.shift_remove(task);
         }
     }
-}
-
-/// A random (version 4) UUID, in base64 as JSON carries bytes. The agent refuses other versions.
-fn uuid4() -> String {
-    let mut bytes = [0; 16];
-    // Sixteen bytes never come short, and the call cannot fail once the system is up.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    STANDARD.encode(bytes)
 }

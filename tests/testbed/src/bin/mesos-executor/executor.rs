@@ -3,6 +3,7 @@
 
 use crate::agent::Agent;
 use crate::process::{Process, describe};
+use microscaler_testbed::executor::grace_period;
 use microscaler_testbed::wire::Records;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -254,12 +255,6 @@ impl Executor {
             self.kill(grace);
         }
     }
-}
-
-/// A `KillPolicy`'s grace period.
-fn grace_period(policy: &Value) -> Option<Duration> {
-    let nanoseconds = policy["grace_period"]["nanoseconds"].as_i64()?;
-    Some(Duration::from_nanos(nanoseconds.try_into().unwrap_or(0)))
 }
 
 /// Hands the agent's events on until the stream ends.

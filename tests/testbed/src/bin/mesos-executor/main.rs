@@ -8,10 +8,11 @@
 mod agent;
 mod executor;
 mod process;
-mod settings;
+
+use microscaler_testbed::executor::Settings;
 
 fn main() -> anyhow::Result<()> {
-    let settings = settings::Settings::from_environment()?;
+    let settings = Settings::from_environment()?;
     executor::Executor::new(agent::Agent::new(settings)).run();
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Where the agent is, and what it calls us.
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub agent: SocketAddr,
     /// Of the executor API, such as `/slave(1)/api/v1/executor`.
@@ -36,6 +38,13 @@ impl Settings {
             grace_period: duration_variable("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", Duration::from_secs(5)),
         })
     }
+
+    /// Header lines of all calls.
+    #[must_use]
+    pub fn headers(&self) -> String {
+        let authorization = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        format!("Content-Type: application/json\r\nAccept: application/json\r\n{authorization}")
+    }
 }
 
 fn variable(name: &str) -> Result<String> {
@@ -47,7 +56,8 @@ fn duration_variable(name: &str, otherwise: Duration) -> Duration {
 }
 
 /// As Mesos writes it: `2secs`, `1.5mins`.
-fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
     let seconds = match unit {
         "ns" => 1e-9,
