@@ -1,6 +1,6 @@
 //! Times what happens on a Mesos from outside, by the master's own events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,15 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
-/// Sees the master's own events: which task runs, and when.
+/// Sees the master's own events: which task came to which state, and when.
 pub struct Onlooker {
-    seen: Receiver<(String, Instant)>,
+    seen: Receiver<Sight>,
+}
+
+struct Sight {
+    task: String,
+    state: String,
+    at: Instant,
 }
 
 impl Onlooker {
@@ -26,11 +32,8 @@ impl Onlooker {
         let (send, seen) = channel();
         std::thread::spawn(move || {
             while let Ok(Some(record)) = events.next() {
-                let now = Instant::now();
-                let event: Value = serde_json::from_slice(record).unwrap();
-                let update = &event["task_updated"];
-                let id = update["status"]["task_id"]["value"].as_str().filter(|_| update["state"] == "TASK_RUNNING");
-                if id.is_some_and(|id| send.send((id.to_owned(), now)).is_err()) {
+                let at = Instant::now();
+                if sight(record, at).is_some_and(|sight| send.send(sight).is_err()) {
                     return;
                 }
             }
@@ -38,16 +41,45 @@ impl Onlooker {
         Self { seen }
     }
 
-    /// When the n-th task of the app began to run.
+    /// When the n-th task of the app began to run, of those not seen before.
     pub fn wait_running(&self, app: &str, n: usize) -> Instant {
-        let mut running = BTreeSet::new();
+        self.wait(app, "TASK_RUNNING", n)
+    }
+
+    /// When the n-th task of the app came to this state, of those not seen before.
+    pub fn wait(&self, app: &str, state: &str, n: usize) -> Instant {
+        let mut there = BTreeSet::new();
         loop {
-            let (id, at) = self.seen.recv_timeout(PATIENCE).expect("tasks run in time");
-            if id.split('.').nth(1) == Some(app) && running.insert(id) && running.len() == n {
+            let sight = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{n} tasks of {app} become {state} in time"));
+            let is_one = sight.state == state && sight.task.split('.').nth(1) == Some(app);
+            if is_one && there.insert(sight.task) && there.len() == n {
+                return sight.at;
+            }
+        }
+    }
+
+    /// When the last of these tasks came to its state; each task's id with the state that is waited for.
+    pub fn wait_all(&self, mut wanted: HashSet<(String, &str)>) -> Instant {
+        loop {
+            let Sight { task, state, at } = self.seen.recv_timeout(PATIENCE).expect("all tasks come to their states in time");
+            wanted.retain(|(id, awaited)| *id != task || *awaited != state);
+            if wanted.is_empty() {
                 return at;
             }
         }
     }
+
+    /// Forgets what has been seen.
+    pub fn forget(&self) {
+        while self.seen.try_recv().is_ok() {}
+    }
+}
+
+fn sight(record: &[u8], at: Instant) -> Option<Sight> {
+    let event: Value = serde_json::from_slice(record).unwrap();
+    let update = &event["task_updated"];
+    let task = update["status"]["task_id"]["value"].as_str()?.to_owned();
+    Some(Sight { task, state: update["state"].as_str()?.to_owned(), at })
 }
 
 /// The same in rising order.

@@ -1,0 +1,84 @@
+//! How long until what is wanted runs: Microscaler beside a bare client that sends the same calls and decides nothing.
+//!
+//! Both run in turn on the same real Mesos (four agents, which share this machine with everything else), and the same onlooker times
+//! both: a subscription to the master's own operator events. The bare client knows beforehand what to launch and which tasks to kill; it
+//! asks for room in the same way (REVIVE), acknowledges at once, and kills and launches with one write. For pooled tasks it has a bare
+//! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
+//!
+//! `cargo bench --bench reaction [-- ROUNDS]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
+//! `target/bench/reaction.svg`.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod bare;
+mod cases;
+mod ours;
+mod plot;
+mod report;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use microscaler_testbed::{Agent, Cluster};
+
+use bare::{Bare, Executor};
+use cases::{Case, Contender, Launch, Times, measure};
+use ours::Ours;
+use report::Row;
+
+pub const AGENTS: usize = 4;
+/// Tasks of half a core on each agent, beside the executor.
+pub const SLOTS: usize = 16;
+/// The stock one, and one that costs a small cluster nothing.
+const INTERVALS: [&str; 2] = ["1secs", "100ms"];
+
+fn main() {
+    // `cargo test --all-targets` starts benches, too, without this.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(50);
+    let mut rows = Vec::new();
+    for interval in INTERVALS {
+        for launch in [Launch::Pooled, Launch::Isolated] {
+            rows.extend(compare(interval, launch, rounds));
+        }
+    }
+    report::table(&rows, rounds);
+    report::json(&rows, rounds);
+    plot::draw(&rows);
+}
+
+/// All cases on one cluster, by each contender in turn.
+fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
+    let mesos = cluster(interval);
+    let (ours, reaction) = {
+        let mut ours = Ours::start(&mesos, launch);
+        let times = all_cases(&mut ours, rounds);
+        (times, ours.finish())
+    };
+    let floor = all_cases(&mut Bare::start(&mesos, launch.floor()), rounds);
+    let pretended = match launch {
+        Launch::Pooled => Some(all_cases(&mut Bare::start(&mesos, Executor::Pretending), rounds)),
+        Launch::Isolated => None,
+    };
+    let mut pretended = pretended.into_iter().flatten();
+    let row = |((case, ours), floor)| Row {
+        interval: interval.to_owned(),
+        launch,
+        case,
+        ours,
+        floor,
+        pretended: pretended.next(),
+        reaction: reaction.clone(),
+    };
+    Case::ALL.into_iter().zip(ours).zip(floor).map(row).collect()
+}
+
+fn all_cases(contender: &mut impl Contender, rounds: usize) -> Vec<Times> {
+    Case::ALL.into_iter().map(|case| measure(contender, case, rounds)).collect()
+}
+
+fn cluster(interval: &str) -> Cluster {
+    let agent = || Agent::default().resources("cpus:8.1;mem:4096;disk:4096;ports:[31000-31999]");
+    let builder = Cluster::builder().master_flag("allocation_interval", interval);
+    (0..AGENTS).fold(builder, |builder, _| builder.agent(agent())).start().unwrap()
+}
