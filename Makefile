@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-kubernetes test lint bench bench-planner crds install-manifests build mesos kubernetes clean
+.PHONY: help demo demo-kubernetes test lint bench bench-endurance crds install-manifests build mesos kubernetes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,8 +28,12 @@ lint: ## Check format and lints
 
 bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, and with Kubernetes
 	cargo bench --bench reaction
+	cargo bench --bench scale
 	cargo bench --bench operator
 	cargo bench --bench planner
+
+bench-endurance: mesos ## Half an hour of flash crowds, and what becomes of the memory
+	cargo bench --bench endurance
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types
 	cargo run -q -- crd --output-dir crds

@@ -3,7 +3,8 @@
 use plotters::prelude::*;
 
 use crate::cases::{Case, Launch};
-use crate::report::{Row, Summary, path};
+use crate::report::{Row, Summary};
+use crate::support::usage::result_path;
 
 /// Drawn for the stock interval.
 const INTERVAL: &str = "1secs";
@@ -38,7 +39,7 @@ fn pretended(row: &Row) -> Option<Summary> {
 }
 
 pub fn draw(rows: &[Row]) {
-    let path = path("reaction.svg");
+    let path = result_path("reaction.svg");
     let area = SVGBackend::new(&path, SIZE).into_drawing_area();
     area.fill(&WHITE).unwrap();
     let names: Vec<String> = Case::ALL.iter().map(|case| case.name()).collect();
@@ -56,9 +57,11 @@ pub fn draw(rows: &[Row]) {
         let bars = bars(rows, series, f64::from(place) * (WIDTH + 0.02));
         let fill = series.colour.filled();
         let legend = move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], fill);
-        let rectangles = bars.iter().map(|(x, summary)| Rectangle::new([(x - WIDTH / 2.0, 2.0), (x + WIDTH / 2.0, summary.p50)], fill));
+        let rectangles =
+            bars.iter().map(|(x, summary)| Rectangle::new([(x - WIDTH / 2.0, 2.0), (x + WIDTH / 2.0, summary.p50)], fill));
         chart.draw_series(rectangles).unwrap().label(series.name).legend(legend);
-        let ticks = bars.iter().map(|(x, summary)| PathElement::new([(*x, summary.p50), (*x, summary.p99)], BLACK.stroke_width(1)));
+        let ticks =
+            bars.iter().map(|(x, summary)| PathElement::new([(*x, summary.p50), (*x, summary.p99)], BLACK.stroke_width(1)));
         chart.draw_series(ticks).unwrap();
     }
     let labels = chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw();

@@ -1,12 +1,12 @@
 //! The table for people and the JSON for programs.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cases::{Case, Launch, Times};
 use crate::support::onlooker::{percentile, sorted};
+use crate::support::usage::{load, result_path};
 
 /// One case, measured.
 pub struct Row {
@@ -40,17 +40,6 @@ impl Summary {
     }
 }
 
-pub fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
-}
-
-/// Where results go.
-pub fn path(name: &str) -> PathBuf {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    std::fs::create_dir_all(&directory).unwrap();
-    directory.join(name)
-}
-
 pub fn table(rows: &[Row], rounds: usize) {
     let load = load();
     println!("\nmilliseconds, p50/p90/p99 of {rounds} rounds; load {}", load.split(' ').next().unwrap_or("?"));
@@ -62,7 +51,8 @@ pub fn table(rows: &[Row], rounds: usize) {
         let (up, floor) = (Summary::of(&row.ours.up), Summary::of(&row.floor.up));
         let (down, floor_down) = (Summary::of(&row.ours.down), Summary::of(&row.floor.down));
         let ratio = format!("{:.2} {:.2}", up.p50 / floor.p50, up.p99 / floor.p99);
-        let pretended = row.pretended.as_ref().map_or_else(|| "-".to_owned(), |times| format!("{:.1}", Summary::of(&times.up).p50));
+        let pretended =
+            row.pretended.as_ref().map_or_else(|| "-".to_owned(), |times| format!("{:.1}", Summary::of(&times.up).p50));
         println!(
             "{:<8} {:<9} {:<14}  {:<19} {:<19} {ratio:<10} {pretended:<10} {:<19} {}",
             row.interval,
@@ -76,7 +66,12 @@ pub fn table(rows: &[Row], rounds: usize) {
     }
     for row in rows.iter().filter(|row| row.case == Case::ALL[0]) {
         let Row { interval, launch, reaction, .. } = row;
-        println!("{interval} {}: push → calls written: median {} ms, p99 {} ms", launch.name(), reaction["median"], reaction["p99"]);
+        println!(
+            "{interval} {}: push → calls written: median {} ms, p99 {} ms",
+            launch.name(),
+            reaction["median"],
+            reaction["p99"]
+        );
     }
 }
 
@@ -93,7 +88,7 @@ pub fn json(rows: &[Row], rounds: usize) {
         })
     };
     let report = json!({"rounds": rounds, "load": load(), "unit": "ms", "rows": rows.iter().map(row).collect::<Vec<_>>()});
-    let path = path("reaction.json");
+    let path = result_path("reaction.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
     println!("{}", path.display());
 }

@@ -3,6 +3,7 @@
 
 pub mod onlooker;
 pub mod operator;
+pub mod usage;
 pub mod web;
 
 use std::fmt::Write as _;
@@ -100,6 +101,11 @@ impl Scaler {
         self.runs += 1;
         self.child = Some(spawn(self.command(), &self.log_path()));
         self.url = served(&self.log_path());
+    }
+
+    /// Of the running process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// kill -9.
