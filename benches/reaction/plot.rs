@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use crate::cases::{Case, Launch};
+use crate::cases::{Case, Launch, Times};
 use crate::report::{Row, Summary};
 use crate::support::usage::result_path;
 
@@ -14,28 +14,33 @@ const WIDTH: f64 = 0.14;
 struct Series {
     name: &'static str,
     colour: RGBColor,
-    summary: fn(&Row) -> Option<Summary>,
     launch: Launch,
+    who: Who,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Ours,
+    Floor,
+    Pretended,
 }
 
 const SERIES: [Series; 5] = [
-    Series { name: "isolated", colour: RGBColor(190, 85, 40), summary: ours, launch: Launch::Isolated },
-    Series { name: "isolated, bare client", colour: RGBColor(232, 184, 160), summary: floor, launch: Launch::Isolated },
-    Series { name: "pooled", colour: RGBColor(30, 95, 165), summary: ours, launch: Launch::Pooled },
-    Series { name: "pooled, bare client and executor", colour: RGBColor(150, 190, 230), summary: floor, launch: Launch::Pooled },
-    Series { name: "the same without processes", colour: RGBColor(200, 200, 200), summary: pretended, launch: Launch::Pooled },
+    Series { name: "isolated", colour: RGBColor(190, 85, 40), launch: Launch::Isolated, who: Who::Ours },
+    Series { name: "isolated, bare client", colour: RGBColor(232, 184, 160), launch: Launch::Isolated, who: Who::Floor },
+    Series { name: "pooled", colour: RGBColor(30, 95, 165), launch: Launch::Pooled, who: Who::Ours },
+    Series { name: "pooled, bare client and executor", colour: RGBColor(150, 190, 230), launch: Launch::Pooled, who: Who::Floor },
+    Series { name: "the same without processes", colour: RGBColor(200, 200, 200), launch: Launch::Pooled, who: Who::Pretended },
 ];
 
-fn ours(row: &Row) -> Option<Summary> {
-    Some(Summary::of(&row.ours.up))
-}
-
-fn floor(row: &Row) -> Option<Summary> {
-    Some(Summary::of(&row.floor.up))
-}
-
-fn pretended(row: &Row) -> Option<Summary> {
-    row.pretended.as_ref().map(|times| Summary::of(&times.up))
+impl Who {
+    fn times(self, row: &Row) -> Option<&Times> {
+        match self {
+            Self::Ours => Some(&row.ours),
+            Self::Floor => Some(&row.floor),
+            Self::Pretended => row.pretended.as_ref(),
+        }
+    }
 }
 
 pub fn draw(rows: &[Row]) {
@@ -78,5 +83,5 @@ fn nearest(x: f64) -> usize {
 fn bars(rows: &[Row], series: &Series, shift: f64) -> Vec<(f64, Summary)> {
     let of_series = rows.iter().filter(|row| row.interval == INTERVAL && row.launch == series.launch);
     let place = |row: &Row| Case::ALL.iter().zip(0_i32..).find(|(case, _)| **case == row.case).map(|(_, x)| f64::from(x));
-    of_series.filter_map(|row| Some((place(row)? + shift, (series.summary)(row)?))).collect()
+    of_series.filter_map(|row| Some((place(row)? + shift, Summary::of(&series.who.times(row)?.up)))).collect()
 }
