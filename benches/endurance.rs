@@ -53,7 +53,7 @@ fn start(mesos: &Cluster) -> Scaler {
     let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";
     let web = app("web", &format!("priority: 1\n{damping}\n{PUSHED}"), SIZE, template);
     let rest = app("rest", &format!("priority: 2\n{REMAINDER}"), SIZE, template);
-    let scaler = Scaler::start(mesos, &[("pool.yaml", &pool), ("web.yaml", &web), ("rest.yaml", &rest)]);
+    let scaler = Scaler::start_quietly(mesos, &[("pool.yaml", &pool), ("web.yaml", &web), ("rest.yaml", &rest)]);
     scaler.push("web", "load", 0.0);
     scaler.settle(mesos, &[("web", 0), ("rest", SLOTS)]);
     scaler

@@ -70,7 +70,7 @@ fn rest() {
 fn starts(rounds: usize, runtime: &Runtime) -> Value {
     let mesos = cluster();
     let files = {
-        let scaler = Scaler::start(&mesos, &[]);
+        let scaler = Scaler::start_quietly(&mesos, &[]);
         (0..rounds).map(|_| from_a_file(&mesos, &scaler)).collect::<Vec<_>>()
     };
     let kubernetes = Kubernetes::start();

@@ -5,8 +5,8 @@
 //! asks for room in the same way (REVIVE), acknowledges at once, and kills and launches with one write. For pooled tasks it has a bare
 //! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
 //!
-//! `cargo bench --bench reaction [-- ROUNDS]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
-//! `target/bench/reaction.svg`.
+//! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
+//! `target/bench/reaction.svg`. With words, such as `1secs` and `pooled`, only what has all of them in its name is measured.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod bare;
@@ -35,13 +35,17 @@ fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(50);
-    let mut rows = Vec::new();
-    for interval in INTERVALS {
-        for launch in [Launch::Pooled, Launch::Isolated] {
-            rows.extend(compare(interval, launch, rounds));
+    let (mut rounds, mut words) = (50, Vec::new());
+    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
+        match argument.parse() {
+            Ok(number) => rounds = number,
+            Err(_) => words.push(argument),
         }
     }
+    let both = |interval| [Launch::Pooled, Launch::Isolated].map(|launch| (interval, launch));
+    let wanted = |(interval, launch): &(&str, Launch)| words.iter().all(|word| word == interval || word == launch.name());
+    let chosen = INTERVALS.into_iter().flat_map(both).filter(wanted);
+    let rows: Vec<Row> = chosen.flat_map(|(interval, launch)| compare(interval, launch, rounds)).collect();
     report::table(&rows, rounds);
     report::json(&rows, rounds);
     plot::draw(&rows);

@@ -27,7 +27,7 @@ impl<'a> Ours<'a> {
     pub fn start(mesos: &'a Cluster, launch: Launch) -> Self {
         let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";
         let web = sleeper("web", &format!("priority: 1\n{damping}\n{PUSHED}"), launch);
-        let scaler = Scaler::start(mesos, &[("pool.yaml", &pool(mesos)), ("web.yaml", &web)]);
+        let scaler = Scaler::start_quietly(mesos, &[("pool.yaml", &pool(mesos)), ("web.yaml", &web)]);
         scaler.push("web", "load", 0.0);
         scaler.settle(mesos, &[("web", 0)]);
         if launch == Launch::Pooled {

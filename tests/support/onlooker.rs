@@ -1,5 +1,6 @@
 //! Times what happens on a Mesos from outside, by the master's own events.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -12,9 +13,12 @@ use super::PATIENCE;
 
 /// Sees the master's own events: which task came to which state, and when.
 pub struct Onlooker {
-    seen: Receiver<Sight>,
+    news: Receiver<Sight>,
+    /// What has been seen since [`Onlooker::forget`], in order.
+    seen: RefCell<Vec<Sight>>,
 }
 
+#[derive(Clone)]
 struct Sight {
     task: String,
     state: String,
@@ -29,7 +33,7 @@ impl Onlooker {
         let request = Request { method: "POST", path: "/api/v1", headers, body: br#"{"type":"SUBSCRIBE"}"# };
         let mut events = Connection::open(address, PATIENCE).unwrap().subscribe(request).unwrap().ok().unwrap();
         events.next().unwrap();
-        let (send, seen) = channel();
+        let (send, news) = channel();
         std::thread::spawn(move || {
             while let Ok(Some(record)) = events.next() {
                 let at = Instant::now();
@@ -38,40 +42,49 @@ impl Onlooker {
                 }
             }
         });
-        Self { seen }
+        Self { news, seen: RefCell::default() }
     }
 
-    /// When the n-th task of the app began to run, of those not seen before.
+    /// When the n-th task of the app began to run, of those seen since [`Onlooker::forget`].
     pub fn wait_running(&self, app: &str, n: usize) -> Instant {
         self.wait(app, "TASK_RUNNING", n)
     }
 
-    /// When the n-th task of the app came to this state, of those not seen before.
+    /// When the n-th task of the app came to this state, of those seen since [`Onlooker::forget`].
     pub fn wait(&self, app: &str, state: &str, n: usize) -> Instant {
         let mut there = BTreeSet::new();
-        loop {
-            let sight = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{n} tasks of {app} become {state} in time"));
+        self.find(&format!("{n} tasks of {app} to become {state}"), |sight| {
             let is_one = sight.state == state && sight.task.split('.').nth(1) == Some(app);
-            if is_one && there.insert(sight.task) && there.len() == n {
-                return sight.at;
-            }
-        }
+            is_one && there.insert(sight.task.clone()) && there.len() == n
+        })
     }
 
     /// When the last of these tasks came to its state; each task's id with the state that is waited for.
     pub fn wait_all(&self, mut wanted: HashSet<(String, &str)>) -> Instant {
-        loop {
-            let Sight { task, state, at } = self.seen.recv_timeout(PATIENCE).expect("all tasks come to their states in time");
-            wanted.retain(|(id, awaited)| *id != task || *awaited != state);
-            if wanted.is_empty() {
-                return at;
-            }
-        }
+        self.find("tasks to come to their states", |sight| {
+            wanted.retain(|(id, awaited)| *id != sight.task || *awaited != sight.state);
+            wanted.is_empty()
+        })
     }
 
     /// Forgets what has been seen.
     pub fn forget(&self) {
-        while self.seen.try_recv().is_ok() {}
+        while self.news.try_recv().is_ok() {}
+        self.seen.borrow_mut().clear();
+    }
+
+    fn find(&self, what: &str, mut is_it: impl FnMut(&Sight) -> bool) -> Instant {
+        let mut seen = self.seen.borrow_mut();
+        if let Some(found) = seen.iter().find(|sight| is_it(sight)) {
+            return found.at;
+        }
+        loop {
+            let sight = self.news.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("waited in vain for {what}"));
+            seen.push(sight.clone());
+            if is_it(&sight) {
+                return sight.at;
+            }
+        }
     }
 }
 
