@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use microscaler_testbed::Cluster;
 use microscaler_testbed::bare::{Framework, executor_info, framework_info, pooled_task_info, scalar, task_info};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cases::{Case, Contender};
 use crate::support::PATIENCE;
@@ -28,6 +28,22 @@ pub enum Executor {
     Pretending,
 }
 
+/// What a framework may do otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    Plain,
+    /// Five labels on each task.
+    Labels,
+    /// Agents write nothing down, so that tasks end with their agent's process.
+    NoCheckpoints,
+    /// Agents are told in turn to kill, not one after the other.
+    KillsInTurn,
+}
+
+impl Habit {
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Labels, Self::NoCheckpoints, Self::KillsInTurn];
+}
+
 /// A task and the agent that it runs on.
 type Task = (String, String);
 
@@ -35,6 +51,7 @@ pub struct Bare {
     framework: Framework,
     onlooker: Onlooker,
     executor: Executor,
+    habit: Habit,
     program: PathBuf,
     serial: usize,
     /// Work that can wait, when it fills the pool.
@@ -42,10 +59,12 @@ pub struct Bare {
 }
 
 impl Bare {
-    pub fn start(mesos: &Cluster, executor: Executor) -> Self {
-        let framework = Framework::subscribe(&mesos.master_url(), &framework_info("floor")).unwrap();
+    pub fn start(mesos: &Cluster, executor: Executor, habit: Habit) -> Self {
+        let mut info = framework_info("floor");
+        info["checkpoint"] = (habit != Habit::NoCheckpoints).into();
+        let framework = Framework::subscribe(&mesos.master_url(), &info).unwrap();
         let (onlooker, program) = (Onlooker::start(mesos), mesos.program("bare-executor").unwrap());
-        let mut bare = Self { framework, onlooker, executor, program, serial: 0, low: Vec::new() };
+        let mut bare = Self { framework, onlooker, executor, habit, program, serial: 0, low: Vec::new() };
         if executor != Executor::Fresh {
             bare.start_executors();
         }
@@ -104,7 +123,10 @@ impl Bare {
         }
         let ids: Vec<String> = (self.serial..self.serial + count).map(|i| format!("bare.{app}.{i}")).collect();
         self.serial += count;
-        let tasks: Vec<Value> = ids.iter().map(|id| self.task(id, offer)).collect();
+        let mut tasks: Vec<Value> = ids.iter().map(|id| self.task(id, offer)).collect();
+        if self.habit == Habit::Labels {
+            tasks.iter_mut().for_each(|task| task["labels"] = labels());
+        }
         self.framework.launch(offer, &tasks).unwrap();
         let agent = offer["agent_id"]["value"].as_str().unwrap();
         ids.into_iter().map(|id| (id, agent.to_owned())).collect()
@@ -185,7 +207,12 @@ impl Bare {
     fn victims(&self, n: usize) -> Vec<Task> {
         let agents: BTreeSet<&String> = self.low.iter().map(|(_, agent)| agent).collect();
         let on = |agent: &String| self.low.iter().filter(|(_, on)| on == agent).take(n.div_ceil(AGENTS)).cloned().collect();
-        agents.into_iter().flat_map(|agent| -> Vec<Task> { on(agent) }).take(n).collect()
+        let by_agent: Vec<Vec<Task>> = agents.into_iter().map(on).collect();
+        if self.habit == Habit::KillsInTurn {
+            let nth = |i: usize| by_agent.iter().filter_map(move |tasks| tasks.get(i).cloned());
+            return (0..n).flat_map(nth).take(n).collect();
+        }
+        by_agent.into_iter().flatten().take(n).collect()
     }
 
     fn fill(&mut self, n: usize) {
@@ -194,6 +221,11 @@ impl Bare {
         self.wait_state(&back, "TASK_RUNNING");
         self.low.extend(back);
     }
+}
+
+fn labels() -> Value {
+    let label = |i: usize| json!({"key": format!("microscaling.dev/label-{i}"), "value": "a value of some length"});
+    json!({"labels": (0..5).map(label).collect::<Vec<_>>()})
 }
 
 impl Contender for Bare {

@@ -6,7 +6,8 @@
 //! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
 //!
 //! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
-//! `target/bench/reaction.svg`. With words, such as `1secs` and `pooled`, only what has all of them in its name is measured.
+//! `target/bench/reaction.svg`. With words, such as `1secs` and `pooled`, only what has all of them in its name is measured;
+//! with the one word `habits`, what lowers the floor itself.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod bare;
@@ -19,7 +20,7 @@ mod support;
 
 use microscaler_testbed::{Agent, Cluster};
 
-use bare::{Bare, Executor};
+use bare::{Bare, Executor, Habit};
 use cases::{Case, Contender, Launch, Times, measure};
 use ours::Ours;
 use report::Row;
@@ -42,6 +43,9 @@ fn main() {
             Err(_) => words.push(argument),
         }
     }
+    if words == ["habits"] {
+        return habits(rounds);
+    }
     let both = |interval| [Launch::Pooled, Launch::Isolated].map(|launch| (interval, launch));
     let wanted = |(interval, launch): &(&str, Launch)| words.iter().all(|word| word == interval || word == launch.name());
     let chosen = INTERVALS.into_iter().flat_map(both).filter(wanted);
@@ -59,9 +63,9 @@ fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
         let times = all_cases(&mut ours, rounds);
         (times, ours.finish())
     };
-    let floor = all_cases(&mut Bare::start(&mesos, launch.floor()), rounds);
+    let floor = all_cases(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), rounds);
     let pretended = match launch {
-        Launch::Pooled => Some(all_cases(&mut Bare::start(&mesos, Executor::Pretending), rounds)),
+        Launch::Pooled => Some(all_cases(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), rounds)),
         Launch::Isolated => None,
     };
     let mut pretended = pretended.into_iter().flatten();
@@ -75,6 +79,18 @@ fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
         reaction: reaction.clone(),
     };
     Case::ALL.into_iter().zip(ours).zip(floor).map(row).collect()
+}
+
+/// The bare client and executor with each habit, where it tells.
+fn habits(rounds: usize) {
+    let mesos = cluster(INTERVALS[0]);
+    let cases = [Case::Burst(50), Case::Swap(20)];
+    let measured = |habit| {
+        let mut bare = Bare::start(&mesos, Executor::Running, habit);
+        (habit, cases.map(|case| (case, measure(&mut bare, case, rounds))))
+    };
+    let all: Vec<_> = Habit::ALL.into_iter().map(measured).collect();
+    report::habits(&all, rounds);
 }
 
 fn all_cases(contender: &mut impl Contender, rounds: usize) -> Vec<Times> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::bare::Habit;
 use crate::cases::{Case, Launch, Times};
 use crate::support::onlooker::{percentile, sorted};
 use crate::support::usage::{load, result_path};
@@ -72,6 +73,17 @@ pub fn table(rows: &[Row], rounds: usize) {
             reaction["median"],
             reaction["p99"]
         );
+    }
+}
+
+/// What each habit does to the floor.
+pub fn habits(all: &[(Habit, [(Case, Times); 2])], rounds: usize) {
+    println!("\nbare client and executor, milliseconds, p50/p90/p99 of {rounds} rounds; load {}", load());
+    for (habit, cases) in all {
+        for (case, times) in cases {
+            let [up, down] = [&times.up, &times.down].map(|times| words(Summary::of(times)));
+            println!("{:<16} {:<16} up {up:<19} down {down}", format!("{habit:?}"), case.name());
+        }
     }
 }
 
