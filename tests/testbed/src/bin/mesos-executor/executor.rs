@@ -284,6 +284,7 @@ impl Executor {
 
     fn on_exit(&mut self) {
         let Some(process) = self.task.as_mut().and_then(|task| task.process.as_mut()) else { return };
+        let describe = |status| describe(self.place.noun(), status);
         let (state, message) = match process.finish() {
             Err(error) => ("TASK_FAILED", format!("Failed to get the exit status of the command: {error}")),
             Ok(status) if self.is_killed => ("TASK_KILLED", describe(status)),
