@@ -1,6 +1,7 @@
 //! What an agent is made of.
 
 use crate::cgroups;
+use crate::docker::{self, Docker};
 use crate::features::{Feature, can};
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub struct Agent {
     copies: Option<usize>,
     has_limits: bool,
     images: Option<PathBuf>,
+    docker: Option<PathBuf>,
 }
 
 impl Agent {
@@ -52,10 +54,16 @@ impl Agent {
         self
     }
 
-    /// Runs tasks in container images out of that directory with the
+    /// Runs tasks in container images out of that directory (see [`busybox_image`](crate::busybox_image)) with the
     /// containerizer of Mesos itself. With the Linux launcher, and with limits where [`Feature::Limits`] is there.
     pub fn images(mut self, directory: impl Into<PathBuf>) -> Self {
         self.images = Some(directory.into());
+        self
+    }
+
+    /// Runs tasks whose container is of type `DOCKER` there; several agents may share one. To be dropped after the cluster.
+    pub fn docker(mut self, docker: &Docker) -> Self {
+        self.docker = Some(docker.socket());
         self
     }
 
@@ -82,7 +90,7 @@ impl Agent {
     /// The flags that its nature asks for. `id` is the testbed's, and `index` the agent's place in it.
     pub(crate) fn own_flags(&self, id: &str, index: usize) -> Settings {
         let mut flags = Settings::new();
-        let mut set = |name: &str, value: String| flags.insert(name.to_owned(), value);
+        let mut set = |name: &str, value: String| drop(flags.insert(name.to_owned(), value));
         set("resources", self.resources.clone().unwrap_or_else(|| default_resources(index)));
         if !self.attributes.is_empty() {
             let attributes: Vec<String> = self.attributes.iter().map(|(name, value)| format!("{name}:{value}")).collect();
@@ -91,6 +99,9 @@ impl Agent {
         if let Some(directory) = &self.images {
             set("image_providers", "docker".to_owned());
             set("docker_registry", directory.display().to_string());
+        }
+        if let Some(socket) = &self.docker {
+            docker::agent_flags(socket).into_iter().for_each(|(name, value)| set(name, value));
         }
         if self.has_limits || self.images.is_some() {
             set("launcher", "linux".to_owned());

@@ -5,7 +5,7 @@ use crate::agent::{Agent, Settings};
 use crate::cluster;
 use crate::daemon::{Daemon, Recipe};
 use crate::home::Home;
-use crate::install::{install, scripts};
+use crate::install::{Extra, install, scripts};
 use crate::marked;
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
@@ -97,7 +97,7 @@ impl Builder {
     pub fn start(self) -> Result<Cluster> {
         ensure!(self.masters > 0, "a cluster needs a master");
         self.agents.iter().try_for_each(Agent::prepare)?;
-        let installed = install(self.masters > 1)?;
+        let installed = install((self.masters > 1).then_some(Extra::ZooKeeper))?;
         let home = Home::make(self.run_directory.as_deref(), &installed.join("bin/testbed-reaper"))?;
         let start = Start { builder: &self, installed, root: home.directory().to_owned(), id: home.id().to_owned() };
         // From here on, an early return drops what is there.

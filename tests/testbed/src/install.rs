@@ -14,15 +14,52 @@ pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("mesos")
 }
 
+/// Debian packages that only some testbeds need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extra {
+    /// For several masters.
+    ZooKeeper,
+    /// For [`busybox_image`].
+    Images,
+    /// For [`Docker`](crate::Docker), and for [`busybox_image`].
+    Docker,
+}
+
+impl Extra {
+    fn option(self) -> &'static str {
+        match self {
+            Self::ZooKeeper => "--zookeeper",
+            Self::Images => "--images",
+            Self::Docker => "--docker",
+        }
+    }
+}
+
 /// The directory with `bin/mesos-master`, `bin/mesos-agent` and `launcher/`, made first if need be (a minute); at most once per
 /// process. Progress goes to standard error.
 ///
 /// # Errors
 /// If the script fails: what it prints on standard error says why.
-pub fn install(with_zookeeper: bool) -> Result<PathBuf> {
-    static DONE: [Done; 2] = [Mutex::new(None), Mutex::new(None)];
-    let arguments: &[&str] = if with_zookeeper { &["--zookeeper"] } else { &[] };
-    once(&DONE[usize::from(with_zookeeper)], &scripts().join("install"), arguments)
+pub fn install(extra: Option<Extra>) -> Result<PathBuf> {
+    static DONE: [Done; 4] = [const { Mutex::new(None) }; 4];
+    let arguments: Vec<&str> = extra.map(Extra::option).into_iter().collect();
+    once(&DONE[extra.map_or(0, |extra| extra as usize + 1)], &scripts().join("install"), &arguments)
+}
+
+/// What [`busybox_image`] is called in a `ContainerInfo`.
+pub const BUSYBOX: &str = "local/busybox:1";
+
+/// Writes the image [`BUSYBOX`] into a directory of images, as `docker save` would, and returns the file: for
+/// [`Agent::images`](crate::Agent::images) or `docker load`.
+///
+/// # Errors
+/// If busybox cannot be installed, or the file not be written.
+pub fn busybox_image(directory: &Path) -> Result<PathBuf> {
+    install(Some(Extra::Images))?;
+    let script = scripts().join("make-image");
+    let status = Command::new(&script).arg(directory).status().with_context(|| format!("{} cannot be run", script.display()))?;
+    ensure!(status.success(), "{} failed, {status}: see its messages", script.display());
+    Ok(directory.join(format!("{BUSYBOX}.tar")))
 }
 
 /// The directory with `etcd`, `kube-apiserver`, `kubectl`, `helm` and `glua`, made first if need be (six minutes, for Go to build

@@ -1,6 +1,8 @@
 //! What the tests of tasks share.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod local;
+
 use microscaler_testbed::bare::{Framework, framework_info, task_info};
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::Value;

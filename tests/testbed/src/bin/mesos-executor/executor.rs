@@ -2,10 +2,15 @@
 //! only send it [`Event`]s.
 
 use crate::agent::Agent;
+use crate::check::{self, Verdict};
+use crate::checkpoint;
+use crate::place::Place;
+use crate::probe::Outcome;
 use crate::process::{Process, describe};
+use crate::task::Task;
+use anyhow::Result;
 use microscaler_testbed::executor::grace_period;
 use microscaler_testbed::wire::Records;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -20,19 +25,20 @@ pub enum Event {
     Agent(Value),
     /// The stream of the agent's events has ended.
     Lost(String),
+    /// The task runs; with what its statuses shall carry. For a container, that is later than the start of its process.
+    Running(Value),
+    /// What `TaskInfo.check` has seen.
+    Checked(Result<Outcome>),
+    /// What `TaskInfo.health_check` has seen.
+    HealthChecked(Result<Outcome>),
     /// The task's process has ended.
     Exited,
-}
-
-struct Task {
-    id: Value,
-    grace_period: Option<Duration>,
-    process: Option<Process>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub struct Executor {
     agent: Agent,
+    place: Place,
     events: Receiver<Event>,
     sender: Sender<Event>,
     is_subscribed: bool,
@@ -52,10 +58,11 @@ pub struct Executor {
 }
 
 impl Executor {
-    pub fn new(agent: Agent) -> Self {
+    pub fn new(agent: Agent, place: Place) -> Self {
         let (sender, events) = channel();
         Self {
             agent,
+            place,
             events,
             sender,
             is_subscribed: false,
@@ -79,6 +86,9 @@ impl Executor {
             match self.next_event() {
                 Some(Event::Agent(event)) => self.on_agent_event(&event),
                 Some(Event::Lost(why)) => self.on_lost(&why),
+                Some(Event::Running(container)) => self.on_running(container),
+                Some(Event::Checked(seen)) => self.on_checked(&seen),
+                Some(Event::HealthChecked(seen)) => self.on_health_checked(&seen),
                 Some(Event::Exited) => self.on_exit(),
                 None => {}
             }
@@ -103,7 +113,7 @@ impl Executor {
             self.connect();
         }
         if self.kill_hard_at.take_if(|time| *time <= now).is_some() {
-            self.signal(Signal::KILL);
+            self.kill_hard();
         }
         if self.give_up_at.take_if(|time| *time <= now).is_some() {
             eprintln!("the agent has not come back in time");
@@ -146,6 +156,13 @@ impl Executor {
         self.is_subscribed = true;
         (self.retry_at, self.give_up_at) = (None, None);
         let capabilities = subscribed["framework_info"]["capabilities"].as_array();
+        let has_checkpoints = self.agent.settings().recovery_timeout.is_some();
+        if matches!(self.place, Place::Docker(_))
+            && has_checkpoints
+            && let Err(error) = checkpoint::write_address()
+        {
+            eprintln!("a restarted agent will not know this task: {error:#}");
+        }
         self.announces_killing = capabilities.into_iter().flatten().any(|capability| capability["type"] == "TASK_KILLING_STATE");
     }
 
@@ -165,27 +182,109 @@ impl Executor {
         if let Some(id) = info["task_id"]["value"].as_str() {
             self.agent.unacknowledged.tasks.insert(id.to_owned(), info.clone());
         }
-        self.task = Some(Task { id: info["task_id"].clone(), grace_period: grace_period(&info["kill_policy"]), process: None });
+        self.task = Some(Task::new(info, self.place.knows_checks()));
         if self.early_kill {
             self.is_killed = true;
             self.report_end("TASK_KILLED", "Killed before it was launched");
             return;
         }
-        self.update("TASK_STARTING", json!({}));
-        let sender = self.sender.clone();
-        // A send fails if the executor is ending, which nobody needs to be told.
-        let started = Process::start(&info["command"], move || drop(sender.send(Event::Exited)));
-        match started {
-            Ok(process) => {
-                self.task.as_mut().expect("set above").process = Some(process);
-                self.update("TASK_RUNNING", json!({}));
-            }
-            Err(error) => self.report_end("TASK_FAILED", &format!("Failed to launch the command: {error}")),
+        self.update("TASK_STARTING", self.members(None));
+        match self.start(info) {
+            Ok(process) => self.on_started(process, info),
+            Err(error) => self.report_end("TASK_FAILED", &format!("Failed to launch the command: {error:#}")),
         }
     }
 
+    fn start(&self, info: &Value) -> Result<Process> {
+        let process = Process::start(self.place.task_command(info)?)?;
+        let sender = self.sender.clone();
+        // A send fails if the executor is ending, which nobody needs to be told.
+        process.watch(move || drop(sender.send(Event::Exited)));
+        Ok(process)
+    }
+
+    fn on_started(&mut self, process: Process, info: &Value) {
+        if let Some(task) = &mut self.task {
+            task.process = Some(process);
+        }
+        let sender = self.sender.clone();
+        match &self.place {
+            Place::Docker(docker) => docker.watch_start(move |container| drop(sender.send(Event::Running(container)))),
+            _ => self.on_running(json!({})),
+        }
+        self.start_checks(info);
+    }
+
+    fn on_running(&mut self, container: Value) {
+        let Some(task) = &mut self.task else { return };
+        task.container = container;
+        if !self.is_over && !self.is_killed {
+            let members = task.running();
+            self.update("TASK_RUNNING", members);
+        }
+    }
+
+    /// Members of a status that is not RUNNING.
+    fn members(&self, message: Option<&str>) -> Value {
+        self.task.as_ref().map_or_else(|| json!({}), |task| task.other(message))
+    }
+
+    // ---- its checks ----
+
+    fn start_checks(&self, info: &Value) {
+        if self.place.knows_checks() {
+            self.start_check(&info["check"], Event::Checked);
+        }
+        self.start_check(&info["health_check"], Event::HealthChecked);
+    }
+
+    fn start_check(&self, info: &Value, event: fn(Result<Outcome>) -> Event) {
+        if !info.is_object() {
+            return;
+        }
+        let sender = self.sender.clone();
+        if let Err(error) = check::start(info, &self.place, move |seen| sender.send(event(seen)).is_ok()) {
+            eprintln!("the task is not checked: {error:#}");
+        }
+    }
+
+    fn on_checked(&mut self, seen: &Result<Outcome>) {
+        if self.is_killed || self.is_over {
+            return;
+        }
+        let Some(task) = &mut self.task else { return };
+        if task.check.as_mut().is_some_and(|check| check.is_changed_by(seen)) {
+            self.tell_check("REASON_TASK_CHECK_STATUS_UPDATED");
+        }
+    }
+
+    fn on_health_checked(&mut self, seen: &Result<Outcome>) {
+        if self.is_killed || self.is_over {
+            return;
+        }
+        let Some(health) = self.task.as_mut().and_then(|task| task.health.as_mut()) else { return };
+        let is_healthy = seen.as_ref().is_ok_and(|outcome| outcome.is_healthy());
+        if !is_healthy {
+            eprintln!("health check failed: {seen:?}");
+        }
+        let Some(verdict) = health.take(is_healthy, Instant::now()) else { return };
+        self.tell_check("REASON_TASK_HEALTH_CHECK_STATUS_UPDATED");
+        if verdict == Verdict::Kill {
+            self.kill(self.own_grace_period());
+        }
+    }
+
+    fn tell_check(&mut self, reason: &str) {
+        let Some(mut members) = self.task.as_ref().map(Task::running) else { return };
+        members["reason"] = reason.into();
+        self.update("TASK_RUNNING", members);
+    }
+
+    // ---- its end ----
+
     fn on_exit(&mut self) {
         let Some(process) = self.task.as_mut().and_then(|task| task.process.as_mut()) else { return };
+        let describe = |status| describe(self.place.noun(), status);
         let (state, message) = match process.finish() {
             Err(error) => ("TASK_FAILED", format!("Failed to get the exit status of the command: {error}")),
             Ok(status) if self.is_killed => ("TASK_KILLED", describe(status)),
@@ -195,12 +294,15 @@ impl Executor {
         if let Some(task) = &mut self.task {
             task.process = None;
         }
+        if let Place::Docker(docker) = &self.place {
+            docker.note_end();
+        }
         self.report_end(state, &message);
     }
 
     fn report_end(&mut self, state: &str, message: &str) {
         eprintln!("{message}");
-        self.update(state, json!({ "message": message }));
+        self.update(state, self.members(Some(message)));
         self.is_over = true;
         self.kill_hard_at = None;
         if self.is_shutting_down {
@@ -216,43 +318,49 @@ impl Executor {
         if self.is_over || task.id != kill["task_id"] {
             return;
         }
-        let own = task.grace_period.unwrap_or(self.agent.settings().grace_period);
-        self.kill(grace_period(&kill["kill_policy"]).unwrap_or(own));
+        self.kill(grace_period(&kill["kill_policy"]).unwrap_or(self.own_grace_period()));
+    }
+
+    fn own_grace_period(&self) -> Duration {
+        let of_task = self.task.as_ref().and_then(|task| task.grace_period);
+        of_task.unwrap_or(self.agent.settings().grace_period)
     }
 
     /// TERM now, KILL after the grace period. Killing again can only bring the end nearer.
     fn kill(&mut self, grace: Duration) {
         let is_first = !std::mem::replace(&mut self.is_killed, true);
         if is_first && self.announces_killing {
-            self.update("TASK_KILLING", json!({}));
+            self.update("TASK_KILLING", self.members(None));
         }
         if grace.is_zero() {
             self.kill_hard_at = None;
-            self.signal(Signal::KILL);
+            self.kill_hard();
             return;
         }
-        if is_first {
-            self.signal(Signal::TERM);
+        if is_first && let Some(process) = self.process() {
+            self.place.terminate(process, grace);
         }
         let deadline = Instant::now().checked_add(grace);
         // After the deadline, KILL has been sent already, and sending it again is harmless.
         self.kill_hard_at = [self.kill_hard_at, deadline].into_iter().flatten().min();
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(process) = self.task.as_ref().and_then(|task| task.process.as_ref()) {
-            process.signal(signal);
+    fn process(&self) -> Option<&Process> {
+        self.task.as_ref()?.process.as_ref()
+    }
+
+    fn kill_hard(&self) {
+        if let Some(process) = self.process() {
+            self.place.kill(process);
         }
     }
 
     fn shut_down(&mut self) {
         self.is_shutting_down = true;
-        let Some(task) = &self.task else { return };
         if self.is_over {
             self.leave_at = Some(Instant::now() + SHUTDOWN_LINGER);
-        } else {
-            let grace = task.grace_period.unwrap_or(self.agent.settings().grace_period);
-            self.kill(grace);
+        } else if self.task.is_some() {
+            self.kill(self.own_grace_period());
         }
     }
 }

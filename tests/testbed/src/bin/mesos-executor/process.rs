@@ -1,10 +1,12 @@
-//! The task's process, in a session and process group of its own.
+//! A task's process, in a session and process group of its own.
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, setsid, waitid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, setsid, waitid};
 use serde_json::Value;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 pub struct Process {
     child: Child,
@@ -12,24 +14,35 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts what a `CommandInfo` says. `on_exit` is called in a thread of its own at the moment the process ends.
+    /// Starts a command.
     ///
     /// # Errors
     /// If the program cannot be executed.
-    pub fn start(command: &Value, on_exit: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let mut process = command_of(command);
+    pub fn start(mut command: Command) -> io::Result<Self> {
         // SAFETY: between fork and exec the closure makes one system call and touches no memory that another thread may hold.
-        unsafe { process.pre_exec(|| Ok(setsid().map(drop)?)) };
+        unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
         // spawn() returns after a successful exec, so the group exists from here on.
-        let child = process.stdin(Stdio::null()).spawn()?;
+        let child = command.stdin(Stdio::null()).spawn()?;
         let group = Pid::from_child(&child);
+        Ok(Self { child, group })
+    }
+
+    /// `on_exit` is called in a thread of its own at the moment the process ends.
+    pub fn watch(&self, on_exit: impl FnOnce() + Send + 'static) {
+        let group = self.group;
         std::thread::spawn(move || {
             // Not reaped yet: until finish() the process id, and with it the group's, cannot be given to another.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while matches!(waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
             on_exit();
         });
-        Ok(Self { child, group })
+    }
+
+    /// Whether the process ends within that time.
+    pub fn ends_within(&self, limit: Duration) -> io::Result<bool> {
+        let descriptor = pidfd_open(self.group, PidfdFlags::empty())?;
+        let limit = limit.try_into().ok();
+        Ok(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], limit.as_ref())? > 0)
     }
 
     /// Signals all processes of the group.
@@ -45,36 +58,47 @@ impl Process {
     }
 }
 
-/// The program and environment of a `CommandInfo`; output goes where ours goes, to the sandbox.
-fn command_of(info: &Value) -> Command {
+/// The program of a `CommandInfo` and its environment; output goes where ours goes, to the sandbox.
+pub fn command_of(info: &Value) -> Command {
     let value = info["value"].as_str().unwrap_or_default();
     let mut command;
-    if info["shell"].as_bool().unwrap_or(true) {
+    if is_shell(info) {
         command = Command::new("/bin/sh");
         command.arg0("sh").arg("-c").arg(value);
     } else {
         command = Command::new(value);
-        let mut arguments = info["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut arguments = arguments(info);
         if let Some(own_name) = arguments.next() {
             command.arg0(own_name);
         }
         command.args(arguments);
     }
-    let variables = info["environment"]["variables"].as_array().into_iter().flatten();
-    for variable in variables {
-        if let Some(name) = variable["name"].as_str() {
-            command.env(name, variable["value"].as_str().unwrap_or_default());
-        }
-    }
+    command.envs(variables(info));
     command
 }
 
-/// In the words of Mesos.
-pub fn describe(status: ExitStatus) -> String {
+/// Whether the value of a `CommandInfo` is a line for the shell.
+pub fn is_shell(info: &Value) -> bool {
+    info["shell"].as_bool().unwrap_or(true)
+}
+
+/// Of a `CommandInfo`; the first is the program's own name.
+pub fn arguments(info: &Value) -> impl Iterator<Item = &str> {
+    info["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The environment of a `CommandInfo`.
+pub fn variables(info: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let variables = info["environment"]["variables"].as_array().into_iter().flatten();
+    variables.filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str().unwrap_or_default())))
+}
+
+/// In the words of Mesos; `what` is "Command" or "Container".
+pub fn describe(what: &str, status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("Command exited with status {code}"),
-        (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),
-        (None, None) => format!("Command ended: {status}"),
+        (Some(code), _) => format!("{what} exited with status {code}"),
+        (None, Some(signal)) => format!("{what} terminated with signal {}", signal_name(signal)),
+        (None, None) => format!("{what} ended: {status}"),
     }
 }
 
@@ -106,7 +130,7 @@ mod tests {
 
     #[test]
     fn speaks_as_mesos_does() {
-        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "Command exited with status 3");
-        assert_eq!(describe(ExitStatus::from_raw(15)), "Command terminated with signal Terminated");
+        assert_eq!(describe("Container", ExitStatus::from_raw(3 << 8)), "Container exited with status 3");
+        assert_eq!(describe("Command", ExitStatus::from_raw(15)), "Command terminated with signal Terminated");
     }
 }
