@@ -62,7 +62,7 @@ static: ## Build a static binary, as agents need it for pooled apps
 	echo "$${CARGO_TARGET_DIR:-target}/$$host/release/microscaler"
 
 mesos: ## Install and build what the testbed needs
-	@tests/testbed/mesos/install --zookeeper > /dev/null
+	@tests/testbed/mesos/install --zookeeper --images --docker > /dev/null
 
 kubernetes: ## Build what the testbed needs of Kubernetes, with Go
 	@tests/testbed/kubernetes/install > /dev/null
