@@ -11,6 +11,7 @@ pub mod completion;
 pub mod crd;
 pub mod describe;
 pub mod drain;
+pub mod executor;
 pub mod get;
 pub mod operator;
 pub mod plan;
@@ -68,15 +69,21 @@ enum Command {
     Crd(crd::Args),
     /// Print a completion script for a shell.
     Completion(completion::Args),
+    #[command(hide = true)]
+    Executor(executor::Args),
 }
 
 /// Runs the verb.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
+    // Small, and started on every agent: nothing that it has no use for.
+    if let Command::Executor(args) = &cli.command {
+        return finish(executor::run(args, cli.log.as_deref()));
+    }
     // One TLS provider for all; installing it twice is no harm, so the answer does not matter.
     drop(rustls::crypto::ring::default_provider().install_default());
     start_logging(&cli);
-    let done = match cli.command {
+    finish(match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
@@ -87,7 +94,11 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Describe(args) => on_runtime(describe::run(args)),
         Command::Push(args) => on_runtime(push::run(args)),
         Command::Drain(args) => on_runtime(drain::run(args)),
-    };
+        Command::Executor(args) => executor::run(&args, None),
+    })
+}
+
+fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
             return ExitCode::SUCCESS;

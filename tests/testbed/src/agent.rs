@@ -5,7 +5,7 @@ use crate::docker::{self, Docker};
 use crate::features::{Feature, can};
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) type Settings = BTreeMap<String, String>;
 
@@ -71,10 +71,6 @@ impl Agent {
         self.copies.unwrap_or(1)
     }
 
-    pub(crate) fn has_copies(&self) -> bool {
-        self.copies.is_some()
-    }
-
     /// Whether this machine can run it; makes what the kernel does not offer by itself.
     pub(crate) fn prepare(&self) -> Result<()> {
         if self.has_limits {
@@ -110,6 +106,18 @@ impl Agent {
             set("cgroups_root", cgroups::name(id, &format!("agent-{index}")));
         }
         flags
+    }
+
+    /// Variables of the agent that are no flags. `directory` is its own.
+    pub(crate) fn own_environment(&self, directory: &Path) -> Settings {
+        let mut environment = Settings::new();
+        if let Some(count) = self.copies {
+            environment.insert("MESOSD_NUM_AGENTS".to_owned(), count.to_string());
+        }
+        if self.docker.is_some() && cgroups::hierarchy("cpu").is_none() {
+            environment.insert("MESOSD_CPU_HIERARCHY".to_owned(), directory.display().to_string());
+        }
+        environment
     }
 
     pub(crate) fn given_flags(&self) -> &Settings {

@@ -53,6 +53,18 @@ fn tasks_run_in_docker_with_volumes_and_health() {
     let sandbox = rig.cluster.agent(0).sandbox(&rig.framework.id, "inside").unwrap();
     assert_eq!(std::fs::read_to_string(sandbox.join("written")).unwrap(), "in\n", "the sandbox is in the container");
 
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    rig.launch("web", &format!("exec httpd -f -p 127.0.0.1:{port} -h /data"), |task| {
+        in_docker(task, &data);
+        task["health_check"] = json!({ "type": "HTTP", "http": { "port": port, "path": "/greeting" },
+            "delay_seconds": 0.0, "interval_seconds": 0.2 });
+    });
+    rig.framework
+        .wait_for(LIMIT, |framework| framework.statuses.get("web").filter(|status| is_healthy(status)).map(drop))
+        .unwrap();
+    rig.kill("web", Some(Duration::ZERO));
+    rig.reaches("web", "TASK_KILLED");
+
     rig.launch("bad", "exit 3", |task| in_docker(task, &data));
     assert_eq!(rig.reaches("bad", "TASK_FAILED")["message"], "Container exited with status 3");
     rig.run("plain", "exec sleep 1000");

@@ -110,6 +110,12 @@ fn what_is_served_over_http_is_fetched() {
     let sandbox = rig.cluster.agent(0).sandbox(&rig.framework.id, "http").unwrap();
     assert_eq!(fs::read_to_string(sandbox.join("moved.sh")).unwrap(), "#!/bin/sh\necho ran\n");
 
+    // The agent cannot learn the size beforehand, and has it fetched without its cache.
+    let uris =
+        json!([{ "value": format!("{url}/a.txt"), "cache": true }, { "value": format!("{url}/run.sh"), "executable": true }]);
+    fetch(&mut rig, "cached", &uris);
+    rig.reaches("cached", "TASK_FINISHED");
+
     fetch(&mut rig, "absent", &json!([{ "value": format!("{url}/none") }]));
     rig.reaches("absent", "TASK_FAILED");
 }

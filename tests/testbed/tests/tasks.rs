@@ -58,6 +58,16 @@ fn term_is_enough_for_a_task_that_heeds_it() {
 }
 
 #[test]
+fn a_killed_task_that_ends_with_status_0_is_finished() {
+    let mut rig = Rig::start();
+    rig.run("orderly", "trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    // The shell may not have set its trap yet.
+    std::thread::sleep(Duration::from_millis(300));
+    rig.kill("orderly", None);
+    assert_eq!(rig.reaches("orderly", "TASK_FINISHED")["message"], "Command exited with status 0");
+}
+
+#[test]
 fn a_task_that_ignores_term_has_its_grace_period_and_a_second_kill_shortens_it() {
     let mut rig = Rig::start();
     let stubborn = "trap '' TERM; while true; do sleep 0.1; done";

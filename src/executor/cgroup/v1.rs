@@ -1,0 +1,141 @@
+//! cgroups version 1: a hierarchy for each controller.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::Pid;
+
+use super::find::Dirs;
+use super::{Bounds, CgroupError, bytes, files, is_gone, shares};
+
+/// The least quota that the kernel takes, in µs.
+const MIN_QUOTA: u64 = 1000;
+
+#[derive(Debug)]
+pub struct Place {
+    dirs: Dirs,
+    /// The period of the container's own CPU quota, in µs, where it has one: tasks have quotas only there.
+    period: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Cage {
+    memory: PathBuf,
+    cpu: Option<PathBuf>,
+    alarm: Option<OwnedFd>,
+}
+
+impl Place {
+    /// # Errors
+    /// When the container's memory limit would not count for tasks.
+    pub fn claim(dirs: Dirs) -> Result<Self, CgroupError> {
+        // Kernels since 5.11 know nothing else.
+        let is_hierarchical = || files::number(&dirs.memory, "memory.use_hierarchy").is_none_or(|value| value == 1);
+        if !is_hierarchical() {
+            let _ = files::write(&dirs.memory, "memory.use_hierarchy", "1");
+        }
+        if !is_hierarchical() {
+            return Err(CgroupError::Flat(dirs.memory.display().to_string()));
+        }
+        let has_quota = |dir: &PathBuf| files::number(dir, "cpu.cfs_quota_us").is_some();
+        let period = dirs.cpu.as_ref().filter(|dir| has_quota(dir)).and_then(|dir| files::number(dir, "cpu.cfs_period_us"));
+        Ok(Self { dirs, period })
+    }
+
+    pub fn has_cpu(&self) -> bool {
+        self.dirs.cpu.is_some()
+    }
+
+    pub fn make(&self, name: &str, bounds: Bounds) -> Result<Cage, CgroupError> {
+        let (memory, cpu) = (self.dirs.memory.join(name), self.dirs.cpu.as_ref().map(|dir| dir.join(name)));
+        let mut cage = Cage { memory, cpu, alarm: None };
+        let made = cage.make(bounds, self.period);
+        made.inspect_err(|_| _ = cage.remove())?;
+        Ok(cage)
+    }
+}
+
+impl Cage {
+    fn make(&mut self, bounds: Bounds, period: Option<u64>) -> Result<(), CgroupError> {
+        files::make(&self.memory)?;
+        if let Some(mem) = bounds.mem {
+            files::write(&self.memory, "memory.limit_in_bytes", &bytes(mem).to_string())?;
+            self.alarm = self.set_alarm().inspect_err(|error| tracing::warn!(%error, "out of memory is seen late")).ok();
+        }
+        let Some(cpu) = &self.cpu else { return Ok(()) };
+        files::make(cpu)?;
+        let Some(cpus) = bounds.cpus else { return Ok(()) };
+        files::write(cpu, "cpu.shares", &shares(cpus).to_string())?;
+        if let Some(period) = period {
+            #[allow(clippy::cast_precision_loss)] // A period is a second at most.
+            let quota = files::whole(cpus * period as f64).max(MIN_QUOTA);
+            files::write(cpu, "cpu.cfs_period_us", &period.to_string())?;
+            files::write(cpu, "cpu.cfs_quota_us", &quota.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The kernel kills one process when memory has run out, perhaps not the main one: who listens here hears of it.
+    fn set_alarm(&self) -> Result<OwnedFd, CgroupError> {
+        let io = |errno: rustix::io::Errno| CgroupError::Io { path: "eventfd".to_owned(), source: errno.into() };
+        let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io)?;
+        let control = files::open(&self.memory, "memory.oom_control", false)?;
+        let line = format!("{} {}", alarm.as_raw_fd(), control.as_raw_fd());
+        files::write(&self.memory, "cgroup.event_control", &line)?;
+        Ok(alarm)
+    }
+
+    pub fn joins(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        std::iter::once(&self.memory).chain(&self.cpu).map(|dir| files::open(dir, "cgroup.procs", true)).collect()
+    }
+
+    pub fn take_alarm(&mut self) -> Option<OwnedFd> {
+        self.alarm.take()
+    }
+
+    pub fn processes(&self) -> Vec<Pid> {
+        files::processes(&self.memory)
+    }
+
+    /// Limit and greatest use.
+    pub fn over_memory(&self) -> Option<(u64, u64)> {
+        let number = |name| files::number(&self.memory, name);
+        // Kernels before 4.13 do not count kills.
+        let kills = files::keyed(&self.memory, "memory.oom_control", "oom_kill").or_else(|| number("memory.failcnt"))?;
+        (kills > 0).then(|| Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?)))?
+    }
+
+    pub fn remove(&self) -> bool {
+        std::iter::once(&self.memory).chain(&self.cpu).fold(true, |gone, dir| is_gone(dir) && gone)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flat_hierarchy_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("memory.use_hierarchy"), "0").unwrap();
+        let dirs = Dirs { memory: root.path().to_owned(), cpu: None };
+        // A plain file takes the value.
+        assert!(Place::claim(dirs).is_ok());
+        assert_eq!(files::number(root.path(), "memory.use_hierarchy"), Some(1));
+    }
+
+    #[test]
+    fn kills_for_memory_are_told_with_limit_and_use() {
+        let root = tempfile::tempdir().unwrap();
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None };
+        let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+        write("memory.limit_in_bytes", "33554432\n");
+        write("memory.max_usage_in_bytes", "33554432\n");
+        write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
+        assert_eq!(cage.over_memory(), None);
+        write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        assert_eq!(cage.over_memory(), Some((33_554_432, 33_554_432)));
+    }
+}
