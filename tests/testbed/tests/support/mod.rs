@@ -49,6 +49,17 @@ impl Rig {
         self.reaches(id, "TASK_RUNNING");
     }
 
+    /// Runs a shell command, and waits until it has made the file `ready` in its sandbox.
+    pub fn run_until_ready(&mut self, id: &str, command: &str) {
+        self.run(id, command);
+        let sandbox = self.cluster.agent(0).sandbox(&self.framework.id, id).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while !sandbox.join("ready").exists() {
+            assert!(Instant::now() < deadline, "{id} is not ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn reaches(&mut self, id: &str, state: &str) -> Value {
         let ends = ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED"];
         let states: Vec<&str> = ends.into_iter().chain([state]).collect();
