@@ -163,14 +163,23 @@ impl Cage {
         }
     }
 
-    /// Whether the kernel has killed in it for memory, in words.
-    pub fn over_memory(&self) -> Option<String> {
-        let (limit, used) = match self {
-            Self::V1(cage) => cage.over_memory()?,
-            Self::V2(cage) => cage.over_memory()?,
+    /// Whether the kernel has killed in it for memory.
+    pub fn is_over_memory(&self) -> bool {
+        match self {
+            Self::V1(cage) => cage.kills() > 0,
+            Self::V2(cage) => cage.kills() > 0,
+        }
+    }
+
+    /// What it was allowed and what it has taken, in words.
+    pub fn memory(&self) -> String {
+        let numbers = match self {
+            Self::V1(cage) => cage.memory(),
+            Self::V2(cage) => cage.memory(),
         };
         let mib = |bytes: u64| format!("{} MB", bytes.div_ceil(1 << 20));
-        Some(format!("Memory limit exceeded: its limit is {}, and it used up to {}", mib(limit), mib(used)))
+        let words = numbers.map(|(limit, used)| format!(": its limit is {}, and it used up to {}", mib(limit), mib(used)));
+        format!("Memory limit exceeded{}", words.unwrap_or_default())
     }
 
     fn remove(&self) -> bool {

@@ -162,14 +162,14 @@ impl Checker {
     }
 
     /// Takes the outcome of the probe that is out.
-    pub fn judge(&mut self, outcome: Outcome, now: Instant) -> Verdict {
+    pub fn judge(&mut self, outcome: &Outcome, now: Instant) -> Verdict {
         if !matches!(self.state, State::Probing(_)) {
             return Verdict::Unchanged;
         }
         self.state = State::Resting(now + self.interval);
         match self.role {
-            Role::Check => self.report(&outcome),
-            Role::Health => self.health.judge(self.kind, &outcome, now),
+            Role::Check => self.report(outcome),
+            Role::Health => self.health.judge(self.kind, outcome, now),
         }
     }
 

@@ -166,9 +166,9 @@ impl Host {
         }))
     }
 
-    /// Whether the kernel has killed in the task's cgroup for memory.
-    pub fn over_memory(&self, id: &str) -> Option<String> {
-        self.tasks.get(id)?.cage.as_ref()?.over_memory()
+    /// What the task was allowed and has taken of memory, in words.
+    pub fn memory(&self, id: &str) -> Option<String> {
+        Some(self.tasks.get(id)?.cage.as_ref()?.memory())
     }
 
     /// To the task's whole group.
@@ -268,7 +268,8 @@ impl Host {
         let _ = kill_process_group(pid, Signal::KILL);
         Some(match owner {
             Owner::Task(id) => {
-                let over_memory = self.over_memory(&id);
+                let cage = self.tasks.get(&id).and_then(|hosted| hosted.cage.as_ref());
+                let over_memory = cage.filter(|cage| cage.is_over_memory()).map(Cage::memory);
                 Ended::Task { id, exit, over_memory }
             }
             Owner::Probe(id, role) => {

@@ -46,7 +46,7 @@ pub enum LinkError {
 /// What [`Link::next`] gives.
 #[derive(Debug)]
 pub enum News {
-    Event(Event),
+    Event(Box<Event>),
     Lost(LinkError),
     /// It is time to [`Link::open`] again.
     Retry,
@@ -129,7 +129,7 @@ impl Link {
                 Err(error) => News::Lost(error),
             },
             State::Open(open) => match open.next().await {
-                Ok(event) => News::Event(event),
+                Ok(event) => News::Event(Box::new(event)),
                 Err(error) => News::Lost(error),
             },
         };

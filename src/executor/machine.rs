@@ -134,7 +134,7 @@ impl Machine {
                 (self.is_subscribed, self.was_subscribed, self.give_up_at) = (true, true, None);
                 self.tell_rest();
             }
-            Event::Launch(task) => self.launch(task, now),
+            Event::Launch(task) => self.launch(*task, now),
             Event::LaunchGroup(tasks) => tasks.into_iter().for_each(|task| self.refuse_group(task)),
             Event::Kill(kill) => self.kill(kill, now),
             Event::Acknowledged { task_id, uuid } => self.told.acknowledged(&task_id, &uuid),
@@ -163,7 +163,7 @@ impl Machine {
     fn refuse_group(&mut self, task: wire::Task) {
         let id = task.info.task_id.value;
         let message = "This executor takes no task groups: launch its tasks one by one (LAUNCH)";
-        let status = Status::new(&id, State::TaskFailed).because(Reason::ReasonTaskGroupInvalid).saying(message);
+        let status = Status::new(&id, State::Failed).because(Reason::TaskGroupInvalid).saying(message);
         self.told.task(id, task.raw);
         self.tell(status);
     }
@@ -203,16 +203,16 @@ impl Machine {
     /// The task, or what is told in place of starting it.
     fn admit(&mut self, id: &Arc<str>, info: &mut wire::TaskInfo, now: Instant) -> Result<(Task, Job), Box<Status>> {
         let status = |state, message: &str| Box::new(Status::new(id, state).saying(message));
-        let invalid = |message: String| Box::new((*status(State::TaskFailed, &message)).because(Reason::ReasonTaskInvalid));
+        let invalid = |message: String| Box::new((*status(State::Failed, &message)).because(Reason::TaskInvalid));
         if self.take_early_kill(id) {
-            return Err(status(State::TaskKilled, "Killed before it was launched"));
+            return Err(status(State::Killed, "Killed before it was launched"));
         }
         if self.closing.is_some() {
-            return Err(status(State::TaskKilled, "The executor is ending"));
+            return Err(status(State::Killed, "The executor is ending"));
         }
         let work = work(&info.data).map_err(invalid)?;
         if work.nothing {
-            return Err(status(State::TaskFinished, "Nothing was to be run"));
+            return Err(status(State::Finished, "Nothing was to be run"));
         }
         let task = Task::new(info, now).map_err(|(field, error)| invalid(format!("{field}: {error}")))?;
         let is_command = |role| matches!(task.checker(role).map(|it| &it.probe), Some(Probe::Command(_)));
@@ -228,14 +228,14 @@ impl Machine {
 
     pub fn started(&mut self, id: &Arc<str>) {
         let Some(task) = self.tasks.get(id) else { return };
-        let (status, next) = (task.status(id, State::TaskRunning), task.next());
+        let (status, next) = (task.status(id, State::Running), task.next());
         self.tell(status);
         self.wake_at(next);
     }
 
     pub fn not_started(&mut self, id: &Arc<str>, why: &str, now: Instant) {
         let Some(task) = self.tasks.remove(id) else { return };
-        let status = task.status(id, State::TaskFailed).because(Reason::ReasonContainerLaunchFailed);
+        let status = task.status(id, State::Failed).because(Reason::ContainerLaunchFailed);
         self.tell(status.saying(format!("Failed to launch the task: {why}")));
         self.settle(now);
     }
@@ -265,7 +265,7 @@ impl Machine {
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.exit.is_none()) else { return };
         let is_asked = cause == Cause::Asked;
         let is_first = task.end(cause, grace, now);
-        let (killing, next) = (task.status(id, State::TaskKilling), task.next());
+        let (killing, next) = (task.status(id, State::Killing), task.next());
         if is_first {
             self.abort_probes(id);
         }
@@ -314,10 +314,10 @@ impl Machine {
     // ---- checks ----
 
     /// A probe that was asked for has been made.
-    pub fn probed(&mut self, id: &Arc<str>, role: Role, outcome: Outcome, now: Instant) {
+    pub fn probed(&mut self, id: &Arc<str>, role: Role, outcome: &Outcome, now: Instant) {
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.is_well()) else { return };
         let Some(checker) = task.checker_mut(role) else { return };
-        if let Outcome::Failed(why) = &outcome {
+        if let Outcome::Failed(why) = outcome {
             tracing::debug!(task = %id, ?role, why, "no result");
         }
         let verdict = checker.judge(outcome, now);
@@ -331,15 +331,15 @@ impl Machine {
         let grace = task.grace.unwrap_or(self.grace);
         match verdict {
             Verdict::Unchanged => {}
-            Verdict::Status(_) => self.tell_running(id, Reason::ReasonTaskCheckStatusUpdated),
+            Verdict::Status(_) => self.tell_running(id, Reason::TaskCheckStatusUpdated),
             Verdict::Healthy => {
                 task.healthy = Some(true);
-                self.tell_running(id, Reason::ReasonTaskHealthCheckStatusUpdated);
+                self.tell_running(id, Reason::TaskHealthCheckStatusUpdated);
             }
             Verdict::Unhealthy { is_news, fatal } => {
                 task.healthy = Some(false);
                 if is_news {
-                    self.tell_running(id, Reason::ReasonTaskHealthCheckStatusUpdated);
+                    self.tell_running(id, Reason::TaskHealthCheckStatusUpdated);
                 }
                 if let Some(why) = fatal {
                     self.end(id, Cause::Unhealthy(why), grace, now);
@@ -350,7 +350,7 @@ impl Machine {
 
     fn tell_running(&mut self, id: &Arc<str>, reason: Reason) {
         if let Some(task) = self.tasks.get(id) {
-            self.tell(task.status(id, State::TaskRunning).because(reason));
+            self.tell(task.status(id, State::Running).because(reason));
         }
     }
 
@@ -390,7 +390,7 @@ impl Machine {
                 Some(Due::Probe) => self.effects.push(Effect::Probe(id.clone(), role)),
                 Some(Due::Abort(outcome)) => {
                     self.effects.push(Effect::Abort(id.clone(), role));
-                    self.probed(id, role, outcome, now);
+                    self.probed(id, role, &outcome, now);
                 }
                 Some(Due::Nothing) | None => {}
             }

@@ -103,10 +103,10 @@ impl Rim {
         let now = clock::instant();
         match news {
             News::Event(event) => {
-                let is_subscribed = matches!(event, Event::Subscribed { .. });
-                let wants_hello = is_subscribed || matches!(event, Event::Message);
+                let is_subscribed = matches!(*event, Event::Subscribed { .. });
+                let wants_hello = is_subscribed || matches!(*event, Event::Message);
                 self.is_lost &= !is_subscribed;
-                self.machine.apply(event, now);
+                self.machine.apply(*event, now);
                 if wants_hello {
                     self.say_hello();
                 }
@@ -135,7 +135,7 @@ impl Rim {
         for ended in self.host.reap() {
             match ended {
                 Ended::Task { id, exit, over_memory } => self.machine.exited(&id, exit, over_memory, now),
-                Ended::Probe { id, role, outcome } => self.machine.probed(&id, role, outcome, now),
+                Ended::Probe { id, role, outcome } => self.machine.probed(&id, role, &outcome, now),
             }
         }
     }
@@ -145,11 +145,12 @@ impl Rim {
         match input {
             Input::Probed { id, role, number, outcome } => {
                 if self.host.take_probe(&id, role, number) {
-                    self.machine.probed(&id, role, outcome, now);
+                    self.machine.probed(&id, role, &outcome, now);
                 }
             }
             Input::OverMemory(id) => {
-                let why = self.host.over_memory(&id).unwrap_or_else(|| "Memory limit exceeded".to_owned());
+                // It has ended in the meantime, and for the same reason.
+                let Some(why) = self.host.memory(&id) else { return };
                 self.machine.over_memory(&id, why, now);
             }
         }

@@ -7,25 +7,35 @@ use serde::Serialize;
 use super::wire::{CheckKind, Id};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
-    TaskRunning,
-    TaskKilling,
-    TaskFinished,
-    TaskFailed,
-    TaskKilled,
+    #[serde(rename = "TASK_RUNNING")]
+    Running,
+    #[serde(rename = "TASK_KILLING")]
+    Killing,
+    #[serde(rename = "TASK_FINISHED")]
+    Finished,
+    #[serde(rename = "TASK_FAILED")]
+    Failed,
+    #[serde(rename = "TASK_KILLED")]
+    Killed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
-    ReasonContainerLaunchFailed,
-    ReasonContainerLimitationMemory,
-    ReasonMaxCompletionTimeReached,
-    ReasonTaskCheckStatusUpdated,
-    ReasonTaskGroupInvalid,
-    ReasonTaskHealthCheckStatusUpdated,
-    ReasonTaskInvalid,
+    #[serde(rename = "REASON_CONTAINER_LAUNCH_FAILED")]
+    ContainerLaunchFailed,
+    #[serde(rename = "REASON_CONTAINER_LIMITATION_MEMORY")]
+    ContainerLimitationMemory,
+    #[serde(rename = "REASON_MAX_COMPLETION_TIME_REACHED")]
+    MaxCompletionTimeReached,
+    #[serde(rename = "REASON_TASK_CHECK_STATUS_UPDATED")]
+    TaskCheckStatusUpdated,
+    #[serde(rename = "REASON_TASK_GROUP_INVALID")]
+    TaskGroupInvalid,
+    #[serde(rename = "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED")]
+    TaskHealthCheckStatusUpdated,
+    #[serde(rename = "REASON_TASK_INVALID")]
+    TaskInvalid,
 }
 
 /// A TaskStatus without what [`Told`](super::told::Told) adds.
@@ -110,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_status_is_as_mesos_spells_it() {
-        let mut status = Status::new(&"t".into(), State::TaskRunning).because(Reason::ReasonTaskCheckStatusUpdated);
+        let mut status = Status::new(&"t".into(), State::Running).because(Reason::TaskCheckStatusUpdated);
         status.check_status = Some(CheckStatus::empty(CheckKind::Http));
         let expected = r#"{"task_id":{"value":"t"},"state":"TASK_RUNNING","reason":"REASON_TASK_CHECK_STATUS_UPDATED","check_status":{"type":"HTTP","http":{}}}"#;
         assert_eq!(serde_json::to_string(&status).unwrap(), expected);

@@ -191,7 +191,7 @@ pub mod tests {
 
     #[test]
     fn an_update_says_all_that_the_agent_wants() {
-        let call = update(&mut told(), "a", State::TaskRunning);
+        let call = update(&mut told(), "a", State::Running);
         assert_eq!((&call["type"], &call["framework_id"]["value"]), (&"UPDATE".into(), &"F".into()));
         let status = &call["update"]["status"];
         assert_eq!((&status["state"], &status["source"]), (&"TASK_RUNNING".into(), &"SOURCE_EXECUTOR".into()));
@@ -204,7 +204,7 @@ pub mod tests {
     #[test]
     fn what_is_not_acknowledged_is_told_again_in_order() {
         let mut told = told();
-        let uuids: Vec<String> = [("a", State::TaskRunning), ("b", State::TaskRunning), ("a", State::TaskFinished)]
+        let uuids: Vec<String> = [("a", State::Running), ("b", State::Running), ("a", State::Finished)]
             .map(|(id, state)| update(&mut told, id, state)["update"]["status"]["uuid"].as_str().unwrap().to_owned())
             .to_vec();
         told.acknowledged("a", &uuids[0]);
@@ -223,10 +223,10 @@ pub mod tests {
     #[test]
     fn what_comes_up_while_subscribing_is_told_afterwards() {
         let mut told = told();
-        told.update(Status::new(&"a".into(), State::TaskFinished));
+        told.update(Status::new(&"a".into(), State::Finished));
         let subscribe = json(&told.subscribe());
         assert_eq!(subscribe["subscribe"]["unacknowledged_updates"].as_array().unwrap().len(), 1);
-        told.update(Status::new(&"b".into(), State::TaskFinished));
+        told.update(Status::new(&"b".into(), State::Finished));
         let later = told.untold();
         assert_eq!(later.len(), 1);
         assert_eq!(json(&later[0])["update"]["status"]["task_id"]["value"], "b");

@@ -36,7 +36,7 @@ pub enum Event {
     Subscribed {
         wants_killing: bool,
     },
-    Launch(Task),
+    Launch(Box<Task>),
     LaunchGroup(Vec<Task>),
     Kill(Kill),
     Acknowledged {
@@ -66,7 +66,7 @@ impl Event {
             Incoming { kind, subscribed, .. } if kind == "SUBSCRIBED" => {
                 Self::Subscribed { wants_killing: subscribed.wants_killing() }
             }
-            Incoming { launch: Some(it), .. } => Self::Launch(task(it.task)?),
+            Incoming { launch: Some(it), .. } => Self::Launch(Box::new(task(it.task)?)),
             Incoming { launch_group: Some(it), .. } => {
                 Self::LaunchGroup(it.task_group.tasks.into_iter().map(task).collect::<Result<_, _>>()?)
             }

@@ -25,7 +25,6 @@ fn tasks_outlive_their_agent_and_are_its_own_again() {
     rig.reaches("stays", "TASK_KILLED");
     rig.kill("new", None);
     rig.reaches("new", "TASK_KILLED");
-    assert!(rig.messages.len() >= 2, "{:?}", rig.messages);
 }
 
 #[test]

@@ -14,11 +14,11 @@ fn stray(sleep: u32) -> String {
 #[test]
 fn a_task_is_asked_before_it_is_killed() {
     let mut rig = Rig::start();
-    rig.run("polite", "trap 'echo bye; exit 7' TERM; while :; do sleep 0.05; done");
+    rig.run_until_ready("polite", "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done");
     rig.kill("polite", None);
     assert_eq!(rig.reaches("polite", "TASK_KILLED")["message"], "Command exited with status 7");
-    assert_eq!(rig.file("polite", "stdout"), "bye\n");
-    rig.run("stubborn", "trap '' TERM; while :; do sleep 0.05; done");
+    assert_eq!(rig.file("polite", "stdout"), "ready\nbye\n");
+    rig.run_until_ready("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.05; done");
     let begin = Instant::now();
     rig.kill("stubborn", Some(Duration::from_millis(700)));
     assert_eq!(rig.reaches("stubborn", "TASK_KILLED")["message"], "Command terminated with signal Killed");
@@ -83,11 +83,12 @@ fn tasks_end_with_their_executor() {
 #[test]
 fn a_kill_right_after_the_launch_is_not_lost() {
     let mut rig = Rig::start();
+    // Else the agent ends the executor together with the only task that it was to be started for.
+    rig.run("other", "exec sleep 7772");
     for round in 0..5 {
         let id = format!("t{round}");
         rig.shell(&id, "exec sleep 7771");
-        // From before the executor has subscribed until after the task runs.
-        std::thread::sleep(Duration::from_millis(10 * round));
+        std::thread::sleep(Duration::from_millis(2 * round));
         rig.kill(&id, Some(Duration::ZERO));
         rig.until(&id, |rig| {
             rig.history.iter().any(|it| it["task_id"]["value"] == *id && it["state"] == "TASK_KILLED").then_some(())
@@ -99,8 +100,8 @@ fn a_kill_right_after_the_launch_is_not_lost() {
 #[test]
 fn a_framework_that_leaves_takes_all_with_it() {
     let mut rig = Rig::start();
-    rig.run("polite", "trap 'sleep 0.3; echo bye; exit 0' TERM; while :; do sleep 0.05; done");
-    rig.run("stubborn", "trap '' TERM; while :; do sleep 0.05; done");
+    rig.run_until_ready("polite", "trap 'sleep 0.3; echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+    rig.run_until_ready("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.05; done");
     let stdout = rig.sandbox().join("tasks/polite/stdout");
     rig.framework.calls.teardown();
     rig.framework.calls.flush().unwrap();
@@ -109,6 +110,6 @@ fn a_framework_that_leaves_takes_all_with_it() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(std::fs::read_to_string(stdout).unwrap(), "bye\n");
+    assert_eq!(std::fs::read_to_string(stdout).unwrap(), "ready\nbye\n");
     assert!(rig.processes("sleep 0.05").is_empty());
 }

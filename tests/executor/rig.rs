@@ -147,25 +147,28 @@ impl Rig {
         std::fs::read_to_string(self.sandbox().join("tasks").join(id).join(name)).unwrap()
     }
 
+    /// Launches what says `ready` when it is: a shell sets its traps only after it runs.
+    pub fn run_until_ready(&mut self, id: &str, line: &str) {
+        self.run(id, line);
+        self.until("ready", |rig| rig.file(id, "stdout").starts_with("ready\n").then_some(()));
+    }
+
     fn stderr(&self) -> String {
         let sandbox = find(&self.cluster.agent(0).directory().join("work/slaves"), "tasks");
         sandbox.and_then(|tasks| std::fs::read_to_string(tasks.parent()?.join("stderr")).ok()).unwrap_or_default()
     }
 
-    /// Processes of this cluster whose command line has these words.
+    /// Processes of this cluster whose command line begins with these words.
     pub fn processes(&self, words: &str) -> Vec<u32> {
-        let has_words = |pid: &u32| {
+        let begins = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+            String::from_utf8_lossy(&line).replace('\0', " ").starts_with(words)
         };
-        marked::processes(self.cluster.id()).iter().map(|process| process.pid).filter(has_words).collect()
+        marked::processes(self.cluster.id()).iter().map(|process| process.pid).filter(begins).collect()
     }
 
-    /// The executor itself: its parent is the container's first process, which has the same words in its arguments.
     pub fn executor(&self) -> u32 {
-        let found = self.processes("microscaler executor");
-        let is_executor = |pid: &&u32| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap().ends_with("microscaler");
-        *found.iter().find(is_executor).unwrap()
+        self.processes("microscaler executor")[0]
     }
 
     pub fn no_processes(&mut self, words: &str) {

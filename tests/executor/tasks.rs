@@ -46,7 +46,7 @@ fn ends_are_told_in_the_words_of_mesos() {
     assert_eq!(rig.file("argv", "stdout"), "/tmp\nx y\n");
     rig.launch("nothing", &json!({"nothing": true}), |_| {});
     rig.reaches("nothing", "TASK_FINISHED");
-    rig.launch("unreadable", &Value::Null, |task| task["data"] = "!!!".into());
+    rig.launch("unreadable", &Value::Null, |task| task["data"] = "bm90IEpTT04=".into());
     let status = rig.reaches("unreadable", "TASK_FAILED");
     assert_eq!(status["reason"], "REASON_TASK_INVALID");
     assert!(status["message"].as_str().unwrap().starts_with("TaskInfo.data cannot be read"), "{status}");

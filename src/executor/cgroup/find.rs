@@ -52,8 +52,8 @@ fn parse(line: &str) -> Option<Own<'_>> {
 
 /// Where a cgroup's path stands in the file system.
 fn directory(mountinfo: &str, kind: &str, controller: &str, path: &str) -> Option<PathBuf> {
-    let mounts = mountinfo.lines().filter_map(|line| mount(line, kind, controller));
-    mounts.filter_map(|(root, point)| Some(Path::new(point).join(Path::new(path).strip_prefix(root).ok()?))).next()
+    let mut mounts = mountinfo.lines().filter_map(|line| mount(line, kind, controller));
+    mounts.find_map(|(root, point)| Some(Path::new(point).join(Path::new(path).strip_prefix(root).ok()?)))
 }
 
 /// Root and mount point of a line (`id parent major:minor root point options … - type source options`), if it is of that kind.

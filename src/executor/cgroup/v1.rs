@@ -98,16 +98,22 @@ impl Cage {
         files::processes(&self.memory)
     }
 
-    /// Limit and greatest use.
-    pub fn over_memory(&self) -> Option<(u64, u64)> {
-        let number = |name| files::number(&self.memory, name);
+    /// How often the kernel has killed here for memory.
+    pub fn kills(&self) -> u64 {
         // Kernels before 4.13 do not count kills.
-        let kills = files::keyed(&self.memory, "memory.oom_control", "oom_kill").or_else(|| number("memory.failcnt"))?;
-        (kills > 0).then(|| Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?)))?
+        let kills = files::keyed(&self.memory, "memory.oom_control", "oom_kill");
+        kills.or_else(|| files::number(&self.memory, "memory.failcnt")).unwrap_or(0)
+    }
+
+    /// Limit and greatest use.
+    pub fn memory(&self) -> Option<(u64, u64)> {
+        let number = |name| files::number(&self.memory, name);
+        Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?))
     }
 
     pub fn remove(&self) -> bool {
-        std::iter::once(&self.memory).chain(&self.cpu).fold(true, |gone, dir| is_gone(dir) && gone)
+        let cpu_is_gone = self.cpu.as_deref().is_none_or(is_gone);
+        is_gone(&self.memory) && cpu_is_gone
     }
 }
 
@@ -134,8 +140,8 @@ mod tests {
         write("memory.limit_in_bytes", "33554432\n");
         write("memory.max_usage_in_bytes", "33554432\n");
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
-        assert_eq!(cage.over_memory(), None);
+        assert_eq!(cage.kills(), 0);
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
-        assert_eq!(cage.over_memory(), Some((33_554_432, 33_554_432)));
+        assert_eq!((cage.kills(), cage.memory()), (1, Some((33_554_432, 33_554_432))));
     }
 }

@@ -111,11 +111,15 @@ impl Cage {
         files::processes(&self.path)
     }
 
+    /// How often the kernel has killed here for memory.
+    pub fn kills(&self) -> u64 {
+        files::keyed(&self.path, "memory.events", "oom_kill").unwrap_or(0)
+    }
+
     /// Limit and greatest use, as far as the kernel keeps it.
-    pub fn over_memory(&self) -> Option<(u64, u64)> {
-        let kills = files::keyed(&self.path, "memory.events", "oom_kill")?;
+    pub fn memory(&self) -> Option<(u64, u64)> {
         let limit = files::number(&self.path, "memory.max")?;
-        (kills > 0).then(|| (limit, files::number(&self.path, "memory.peak").unwrap_or(limit)))
+        Some((limit, files::number(&self.path, "memory.peak").unwrap_or(limit)))
     }
 
     pub fn remove(&self) -> bool {
@@ -180,6 +184,7 @@ mod tests {
     fn kills_for_memory_are_seen() {
         let root =
             cgroup(&[("memory.events", "low 0\noom 1\noom_kill 2\n"), ("memory.max", "1048576\n"), ("memory.peak", "99\n")]);
-        assert_eq!(Cage { path: root.path().to_owned() }.over_memory(), Some((1_048_576, 99)));
+        let cage = Cage { path: root.path().to_owned() };
+        assert_eq!((cage.kills(), cage.memory()), (2, Some((1_048_576, 99))));
     }
 }

@@ -119,18 +119,18 @@ impl Task {
     pub fn last_status(&self, id: &Arc<str>) -> Status {
         let exit = self.exit.unwrap_or(Exit::Signal(9));
         let Some(Ending { cause, .. }) = &self.ending else {
-            let state = if exit == Exit::Status(0) { State::TaskFinished } else { State::TaskFailed };
+            let state = if exit == Exit::Status(0) { State::Finished } else { State::Failed };
             return self.status(id, state).saying(exit.to_string());
         };
-        let failed = |message: String| self.status(id, State::TaskFailed).saying(message);
+        let failed = |message: String| self.status(id, State::Failed).saying(message);
         match cause {
-            Cause::Asked => self.status(id, State::TaskKilled).saying(exit.to_string()),
+            Cause::Asked => self.status(id, State::Killed).saying(exit.to_string()),
             Cause::Unhealthy(why) => Status { healthy: Some(false), ..failed(format!("{why}; killed: {exit}")) },
             Cause::Overtime(limit) => {
                 let seconds = limit.as_secs_f64();
-                failed(format!("It has run longer than its {seconds} s")).because(Reason::ReasonMaxCompletionTimeReached)
+                failed(format!("It has run longer than its {seconds} s")).because(Reason::MaxCompletionTimeReached)
             }
-            Cause::Memory(why) => failed(why.clone()).because(Reason::ReasonContainerLimitationMemory),
+            Cause::Memory(why) => failed(why.clone()).because(Reason::ContainerLimitationMemory),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Rig {
         self.effects()
     }
 
-    fn probed(&mut self, id: &str, outcome: Outcome) -> Vec<String> {
+    fn probed(&mut self, id: &str, outcome: &Outcome) -> Vec<String> {
         self.machine.probed(&id.into(), Role::Health, outcome, self.now);
         self.effects()
     }
@@ -269,14 +269,14 @@ fn health_is_told_and_ends_the_task() {
     rig.run_with("a", HEALTH);
     assert_eq!(rig.last()["check_status"], serde_json::json!({"type": "COMMAND", "command": {}}));
     assert_eq!(rig.after(100), ["probe a Health"]);
-    assert!(rig.probed("a", Outcome::Connected(true)).is_empty());
+    assert!(rig.probed("a", &Outcome::Connected(true)).is_empty());
     assert_eq!(
         (&rig.last()["healthy"], &rig.last()["reason"]),
         (&true.into(), &"REASON_TASK_HEALTH_CHECK_STATUS_UPDATED".into())
     );
     for expected in [vec![], vec!["abort a Check", "abort a Health", "Term a"]] {
         assert_eq!(rig.after(100), ["probe a Health"]);
-        assert_eq!(rig.probed("a", Outcome::Connected(false)), expected);
+        assert_eq!(rig.probed("a", &Outcome::Connected(false)), expected);
     }
     assert_eq!(rig.told.len(), 3);
     rig.exit("a", Exit::Signal(15));
@@ -292,7 +292,7 @@ fn a_task_that_is_killed_is_not_checked() {
     rig.run_with("a", HEALTH);
     rig.after(100);
     rig.kill("a", Some(60_000));
-    assert!(rig.probed("a", Outcome::Connected(true)).is_empty());
+    assert!(rig.probed("a", &Outcome::Connected(true)).is_empty());
     assert!(rig.after(1000).is_empty());
     assert_eq!(rig.told.len(), 1);
 }
