@@ -19,8 +19,8 @@ pub mod mesos;
 pub struct Orders {
     pub kills: Vec<Kill>,
     pub launches: Vec<Launch>,
-    /// What the app builds on is put on the agent: an executor is started, or an image fetched.
-    pub prepare: Vec<(Arc<App>, AgentIx)>,
+    /// What the app builds on is put on the agent: an executor is started, or an image fetched. Ids as made by [`preparation_id`].
+    pub prepare: Vec<Launch>,
     /// Executors to end.
     pub retire: Vec<Retire>,
     /// Held offers of these agents go back.
@@ -38,7 +38,7 @@ pub struct Orders {
 /// A task to start on held room.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// As made by [`task_id`].
+    /// As made by [`task_id`], but for preparations.
     pub id: Arc<str>,
     pub app: Arc<App>,
     pub agent: AgentIx,

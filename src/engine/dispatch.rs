@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::backend::{Kill, Launch, Orders, task_id};
+use crate::backend::{Kill, Launch, Orders, preparation_id, task_id};
 use crate::policy::plan::{Plan, Stop};
 use crate::policy::world::{AgentIx, TaskPhase, World};
 
@@ -26,10 +26,17 @@ impl Dispatcher {
             self.serial += 1;
             Some(Launch { id: task_id(&app.key, app.version, &self.incarnation, self.serial), app, agent: start.agent })
         });
+        let launches = launches.collect();
+        let prepare = plan.prepare.iter().filter_map(|it| {
+            let app = world.apps.get(&it.app)?.spec.clone()?;
+            self.serial += 1;
+            Some(Launch { id: preparation_id(&app.base.as_ref()?.key, &self.incarnation, self.serial), app, agent: it.agent })
+        });
+        let prepare = prepare.collect();
         Orders {
-            launches: launches.collect(),
+            launches,
             kills: plan.stops.iter().map(|stop| kill(stop, world)).collect(),
-            prepare: plan.prepare.iter().filter_map(|it| Some((world.apps.get(&it.app)?.spec.clone()?, it.agent))).collect(),
+            prepare,
             retire: plan.retire.clone(),
             release: plan.release.clone(),
             recall: plan.recall,

@@ -148,6 +148,23 @@ impl Stock {
         Some(cut)
     }
 
+    /// How a share of this size may have been cut when there was more here: from what comes first in each dimension, or last. Without
+    /// ports.
+    pub fn whole(&self, mut size: Resources) -> Vec<Vec<Resource>> {
+        let mut shares: [Vec<Resource>; 2] = [Vec::new(), Vec::new()];
+        for dimension in Dimension::ALL {
+            let need = *dimension.in_vector(&mut size);
+            let mut kinds = self.scalars.iter().filter(|scalar| scalar.dimension == dimension && need > 0);
+            let first = kinds.next();
+            for (share, scalar) in shares.iter_mut().zip([first, kinds.last().or(first)]) {
+                let scalar_of = |scalar: &Scalar| Resource { scalar: Some(Value { value: dimension.write(need) }), ..scalar.like.clone() };
+                share.extend(scalar.map(scalar_of));
+            }
+        }
+        let [first, last] = shares;
+        if first == last { vec![first] } else { vec![first, last] }
+    }
+
     fn cut_port(&mut self, from: u64, cut: &mut Cut) {
         let Some(port) = self.ports.iter().find_map(|ports| ports.next(from)) else { return };
         let Some(source) = self.ports.iter_mut().find(|ports| ports.holds(port)) else { return };
@@ -243,6 +260,17 @@ mod tests {
         let cut = stock.cut(Resources::new(3000, 0), 0).unwrap();
         assert_eq!(cut.resources.len(), 2);
         assert!(stock.cut(Resources::new(1, 0), 0).is_none());
+    }
+
+    #[test]
+    fn what_was_cut_once_can_be_told_again() {
+        let mut stock = Stock::default();
+        stock.add(&offer(MIXED));
+        let size = Resources::new(500, 100);
+        let whole = stock.whole(Resources::new(500, 100));
+        assert_eq!(whole.len(), 2, "the cores may have been the reserved ones or not");
+        assert_eq!(stock.cut(size, 0).unwrap().resources, whole[0]);
+        assert_eq!(stock.whole(size), vec![whole[1].clone(); 2].into_iter().take(1).chain([whole[1].clone()]).collect::<Vec<_>>());
     }
 
     #[test]

@@ -6,19 +6,20 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::timers::KILL_RETRY_MS;
+use super::executor::parse_executor_id;
 use super::offers::Offers;
-use super::states::{ending, is_answer, is_drain, message};
-use super::wire::{Call, ReconcileTask, State, TaskStatus, Value};
-use crate::api::validated::{Key, Version};
+use super::probe::is_ready;
+use super::states::{Known, ending, is_answer, is_drain, is_executors_end, message};
+use super::wire::{Call, State, TaskStatus};
+use crate::api::validated::{App, Key};
 use crate::backend::{Applied, End, Ending, Kill, Launch, Note, parse_task_id};
-use crate::policy::resources::Resources;
-use crate::policy::world::{AgentIx, Millis, Task, TaskPhase, World};
+use crate::policy::world::{BasePhase, Millis, Task, TaskPhase, World};
 
-const KILL_RETRY_MS: u64 = 1000;
+mod adopt;
+mod timers;
+
 const LAUNCH_TIMEOUT_MS: u64 = 10_000;
-const MAX_RETRY_MS: u64 = 30_000;
-/// A launch that has not come further by then never will; another may, and elsewhere.
-const LAUNCH_PATIENCE_MS: u64 = 120_000;
 /// Two answers "unknown" this far apart are believed.
 const UNKNOWN_MS: u64 = 10_000;
 const REMEMBERED_ENDINGS: usize = 20_000;
@@ -118,8 +119,8 @@ fn insert(world: &mut World, app: &Key, task: Task) {
 }
 
 impl Ledger {
-    /// Books a task whose ACCEPT is on its way.
-    pub fn launched(&mut self, world: &mut World, launch: &Launch, now: Millis) {
+    /// Books a task whose ACCEPT is on its way; pooled, in this executor.
+    pub fn launched(&mut self, world: &mut World, launch: &Launch, executor: Option<Arc<str>>, now: Millis) {
         let task = Task {
             id: launch.id.clone(),
             agent: launch.agent,
@@ -129,7 +130,7 @@ impl Ledger {
             since: now,
             born: now,
             resources: launch.app.size,
-            executor: None,
+            executor,
         };
         insert(world, &launch.app.key, task);
         self.sides.insert(launch.id.clone(), Side { heard: self.heard, ..Side::default() });
@@ -168,8 +169,13 @@ impl Ledger {
     fn known(&mut self, app: &Key, status: &TaskStatus, world: &mut World, offers: &mut Offers, now: Millis, out: &mut Out) {
         let id = &status.task_id.value;
         let Some(side) = self.sides.get_mut(id) else { return };
+        let spec = world.apps.get(app).and_then(|view| view.spec.clone());
+        let executor_coming = is_executor_coming(world, app, id);
         let Some(task) = find(world, app, id) else { return };
         side.heard = self.heard;
+        if task.executor.is_none() {
+            task.executor = executor_of(status);
+        }
         let unasked = is_answer(status) && !side.asked;
         if unasked && matches!(status.state, State::TaskUnknown | State::TaskGone) {
             return tracing::debug!(task = %id, "answer from before the launch ignored");
@@ -181,7 +187,9 @@ impl Ledger {
         if status.state == State::TaskError && status.uuid.is_none() && side.confirmed {
             return out.warn("TaskRefused", format!("task {id}: a second launch under its id was refused: {}", status.message));
         }
-        if let Some(how) = ending(status, side.killed.is_some(), side.confirmed) {
+        let (killed, ran) = (side.killed.is_some(), side.ran_since.is_some());
+        let known = Known { killed, confirmed: side.confirmed, ran, pooled: task.executor.is_some(), executor_coming };
+        if let Some(how) = ending(status, known) {
             let agent = task.agent;
             self.end(app, status, how, world, offers, now, out);
             if is_drain(status) {
@@ -192,7 +200,8 @@ impl Ledger {
         }
         (side.confirmed, side.unknown_since) = (true, None);
         let (before, ready) = (task.phase, task.ready);
-        alive(task, side, status, now);
+        let spec = spec.filter(|spec| task.version == Some(spec.version));
+        alive(task, side, status, spec.as_deref(), now);
         out.applied.decide |= before != task.phase || ready != task.ready;
         let (agent, phase) = (task.agent, task.phase);
         match side.killed {
@@ -264,172 +273,33 @@ impl Ledger {
             agent: task.agent,
             version: task.version,
             how,
-            message: message(status),
+            message: if task.executor.is_some() && is_executors_end(status) {
+                format!("its executor ended: {}", message(status)).into()
+            } else {
+                message(status)
+            },
             ran_ms: side.ran_since.map_or(0, |since| now.saturating_sub(since)),
         });
     }
 
-    /// A task that the world does not know: of an earlier run of Microscaler, or ended already.
-    #[allow(clippy::too_many_arguments)]
-    fn stranger(
-        &mut self,
-        app: &Key,
-        version: Version,
-        status: &TaskStatus,
-        world: &mut World,
-        offers: &mut Offers,
-        now: Millis,
-        out: &mut Out,
-    ) {
-        let id = &status.task_id.value;
-        let alive = matches!(
-            status.state,
-            State::TaskStaging
-                | State::TaskStarting
-                | State::TaskRunning
-                | State::TaskKilling
-                | State::TaskUnreachable
-                | State::TaskLost
-        );
-        let Some(agent) = status.agent_id.as_ref().filter(|_| alive) else { return };
-        let ended = self.ended.known.get(id).copied();
-        if ended == Some(true) {
-            return tracing::debug!(task = %id, state = ?status.state, "late update of an ended task ignored");
-        }
-        let agent = offers.agent(world, &agent.value);
-        if status.state != State::TaskUnreachable {
-            world.agents[agent.0 as usize].present = true;
-        }
-        self.adopt(app, version, id, agent, world, now);
-        self.known(app, status, world, offers, now, out);
-        out.applied.decide = true;
-        if ended.is_some() {
-            out.warn(
-                "TaskReturned",
-                format!("task {id} was taken for lost and is back; it is ended, as its place has been filled"),
-            );
-            let kill = Kill { app: app.clone(), id: id.clone(), grace_ms: None };
-            out.calls.extend(self.kill(world, &kill, now));
-        } else {
-            tracing::info!(task = %id, state = ?status.state, "task adopted");
-        }
-    }
-
-    fn adopt(&mut self, app: &Key, version: Version, id: &Arc<str>, agent: AgentIx, world: &mut World, now: Millis) {
-        let spec = world.apps.get(app).and_then(|view| view.spec.clone()).filter(|spec| spec.version == version);
-        let task = Task {
-            id: id.clone(),
-            agent,
-            version: Some(version),
-            phase: TaskPhase::Starting,
-            ready: false,
-            since: now,
-            born: now,
-            resources: spec.as_ref().map_or(Resources::ZERO, |spec| spec.size),
-            executor: None,
-        };
-        insert(world, app, task);
-        let side = Side { asked: true, confirmed: true, sizeless: spec.is_none(), heard: self.heard, ..Side::default() };
-        self.sizeless += usize::from(side.sizeless);
-        self.sides.insert(id.clone(), side);
-    }
-
-    /// Whether the resources of some task are not known.
-    pub fn has_unsized(&self) -> bool {
-        self.sizeless > 0
-    }
-
-    /// Fills in the resources of adopted tasks: from the master's list, else (when that could not be had) the size of the app as it is now.
-    pub fn size(&mut self, world: &mut World, sizes: &HashMap<Arc<str>, Resources>) {
-        for (key, view) in &mut world.apps {
-            for task in &mut view.tasks {
-                let Some(side) = self.sides.get_mut(&task.id).filter(|side| side.sizeless) else { continue };
-                let found = sizes.get(&task.id).copied().or_else(|| view.spec.as_ref().map(|spec| spec.size));
-                side.sizeless = false;
-                self.sizeless -= 1;
-                task.resources = found.unwrap_or_default();
-                tracing::debug!(app = %key, task = %task.id, resources = %task.resources, "adopted task sized");
-            }
-        }
-    }
-
-    /// Kills and questions that have to be repeated.
-    pub fn due(&mut self, world: &mut World, now: Millis, out: &mut Out) {
-        let mut questions = Vec::new();
-        let mut stuck = Vec::new();
-        while let Some((at, id)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, id.clone()));
-            let Some((app, _)) = parse_task_id(&id) else { continue };
-            let (Some(side), Some(task)) = (self.sides.get_mut(&id), find(world, &app, &id)) else { continue };
-            (side.timer, side.asked) = (None, true);
-            side.tries = side.tries.saturating_add(1);
-            let agent = task.agent.0 as usize;
-            let (grace, tries) = (side.killed, side.tries);
-            let overdue = task.phase == TaskPhase::Starting && task.since + LAUNCH_PATIENCE_MS <= now;
-            let is_stuck = side.confirmed && overdue;
-            let agent = world.agents[agent].id.clone();
-            if let Some(grace) = grace {
-                out.calls.push(Call::kill(&id, Some(&agent), grace.ms));
-                self.set_timer(&id, Some(now + backoff(KILL_RETRY_MS, tries)));
-            } else if is_stuck {
-                stuck.push(Kill { app, id, grace_ms: None });
-            } else {
-                questions.push(question(&id, agent));
-                self.set_timer(&id, Some(now + backoff(LAUNCH_TIMEOUT_MS, tries)));
-            }
-        }
-        if !questions.is_empty() {
-            out.calls.push(Call::reconcile(questions));
-        }
-        for kill in stuck {
-            let seconds = LAUNCH_PATIENCE_MS / 1000;
-            out.warn("LaunchStuck", format!("task {} does not run {seconds} s after its launch; it is ended", kill.id));
-            out.calls.extend(self.kill(world, &kill, now));
-            out.applied.decide = true;
-        }
-    }
-
-    pub fn next_timer(&self) -> Option<Millis> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
-    /// After a new connection, kills that were written to the old one may be lost.
-    pub fn reconnected(&mut self, now: Millis) {
-        let killed: Vec<_> = self.sides.iter().filter(|(_, side)| side.killed.is_some()).map(|(id, _)| id.clone()).collect();
-        for id in &killed {
-            self.set_timer(id, Some(now));
-        }
-    }
-
-    /// A mark for [`Self::unheard`].
-    pub fn mark(&self) -> u64 {
-        self.heard
-    }
-
-    /// Questions about all tasks of which nothing has been heard since the mark.
-    pub fn unheard(&mut self, world: &World, mark: u64) -> Vec<ReconcileTask> {
-        let mut questions = Vec::new();
-        for task in world.apps.values().flat_map(|view| &view.tasks) {
-            if let Some(side) = self.sides.get_mut(&task.id).filter(|side| side.heard <= mark) {
-                side.asked = true;
-                questions.push(question(&task.id, world.agents[task.agent.0 as usize].id.clone()));
-            }
-        }
-        questions
-    }
-
-    fn set_timer(&mut self, id: &Arc<str>, at: Option<Millis>) {
-        let Some(side) = self.sides.get_mut(id) else { return };
-        if let Some(old) = side.timer {
-            self.timers.remove(&(old, id.clone()));
-        }
-        side.timer = at;
-        self.timers.extend(at.map(|at| (at, id.clone())));
-    }
 }
 
-/// Brings a task that lives into the phase that the status tells of.
-fn alive(task: &mut Task, side: &mut Side, status: &TaskStatus, now: Millis) {
+/// The executor that the task shares, as the status tells it.
+fn executor_of(status: &TaskStatus) -> Option<Arc<str>> {
+    status.executor_id.as_ref().map(|id| id.value.clone()).filter(|id| parse_executor_id(id).is_some())
+}
+
+/// Whether the task waits for an executor that has not registered.
+fn is_executor_coming(world: &mut World, app: &Key, id: &str) -> bool {
+    let Some((agent, executor)) = find(world, app, id).and_then(|task| Some((task.agent, task.executor.clone()?))) else {
+        return false;
+    };
+    let mut bases = world.agents[agent.0 as usize].bases.iter();
+    bases.any(|fitted| fitted.phase == BasePhase::Coming && fitted.executor.as_ref() == Some(&executor))
+}
+
+/// Brings a task that lives into the phase that the status tells of. `spec`: what it was started from, if that is known.
+fn alive(task: &mut Task, side: &mut Side, status: &TaskStatus, spec: Option<&App>, now: Millis) {
     let phase = match (status.state, task.phase) {
         (State::TaskUnreachable | State::TaskLost, _) => TaskPhase::Unreachable,
         (State::Other, phase) => phase,
@@ -445,7 +315,7 @@ fn alive(task: &mut Task, side: &mut Side, status: &TaskStatus, now: Millis) {
     }
     enter(task, phase, now);
     if status.state == State::TaskRunning {
-        task.ready = phase == TaskPhase::Running && status.healthy != Some(false);
+        task.ready = phase == TaskPhase::Running && is_ready(status, spec);
     }
 }
 
@@ -473,14 +343,6 @@ fn foreign(status: &TaskStatus, out: &mut Out) {
         out.warn("ForeignTask", format!("task {id} is not one of ours, though it runs under our framework id; it is ended"));
         out.calls.push(Call::kill(id, status.agent_id.as_ref().map(|agent| &agent.value), None));
     }
-}
-
-fn question(id: &Arc<str>, agent: Arc<str>) -> ReconcileTask {
-    ReconcileTask { task_id: Value::from(id.clone()), agent_id: Some(Value::from(agent)) }
-}
-
-fn backoff(first: u64, tries: u32) -> u64 {
-    first.saturating_mul(1 << tries.min(16)).min(MAX_RETRY_MS)
 }
 
 #[cfg(test)]

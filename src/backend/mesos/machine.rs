@@ -1,18 +1,21 @@
 //! The state machine: inputs and orders change the world, and calls come out. No I/O, no clock.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Input;
+use super::bases::Bases;
 use super::inventory::Inventory as Found;
 use super::ledger::{Ledger, Out};
-use super::offers::{Offers, Taken};
+use super::offers::Offers;
 use super::reconcile::Reconcile;
 use super::revive::{Ask, Revive};
-use super::wire::{Accept, Call, Event as WireEvent, Failure, Filters, LaunchTasks, Operation, TaskInfo, Value};
-use super::{Input, task};
+use super::wire::Call;
 use crate::api::validated::Pool;
-use crate::backend::{Applied, End, Ending, Launch, Orders, Standing};
-use crate::policy::world::{AgentIx, Millis, World};
+use crate::backend::{Applied, Ending, Standing};
+use crate::policy::world::{Millis, World};
+
+mod events;
+mod launch;
 
 /// How long declined room is withheld from us: until a REVIVE, which comes with the next want.
 const RELEASE_SECONDS: f64 = 300.0;
@@ -29,6 +32,7 @@ pub struct Machine {
     role: String,
     offers: Offers,
     ledger: Ledger,
+    bases: Bases,
     reconcile: Reconcile,
     revive: Revive,
     standing: Standing,
@@ -63,6 +67,7 @@ impl Machine {
             role: pool.mesos.role.clone(),
             offers: Offers::default(),
             ledger: Ledger::default(),
+            bases: Bases::new(pool),
             reconcile: Reconcile::default(),
             revive: Revive::default(),
             standing: Standing { message: format!("connecting to {masters}"), ..Standing::default() },
@@ -131,6 +136,7 @@ impl Machine {
         } else {
             out.calls.extend(self.reconcile.connected(&mut self.ledger, world, now));
             self.ledger.reconnected(now);
+            out.calls.extend(self.bases.connected(world, now));
             if self.inventory == Inventory::NotNeeded {
                 self.inventory = Inventory::Wanted;
             }
@@ -155,48 +161,6 @@ impl Machine {
             self.inventory = Inventory::Wanted;
         }
         out.applied.decide = true;
-    }
-
-    fn event(&mut self, event: WireEvent, world: &mut World, now: Millis, out: &mut Out) {
-        match event {
-            WireEvent::Offers(offers) => {
-                let agents = world.agents.len();
-                let useless: Vec<_> = offers.into_iter().filter_map(|offer| self.offers.receive(offer, world)).collect();
-                if !useless.is_empty() {
-                    out.calls.push(Call::decline(useless, RELEASE_SECONDS));
-                }
-                self.revive.offered(self.offers.awaits_freed(), now);
-                if world.agents.len() > agents {
-                    self.revive.hopeful(now);
-                }
-                if self.surveyed_at.take().is_some() {
-                    world.unsurveyed = false;
-                }
-                out.applied.decide = true;
-            }
-            WireEvent::Rescind(id) => {
-                self.offers.rescind(&id, world);
-                out.applied.decide = true;
-            }
-            WireEvent::Update(status) if self.reconcile.is_last(&status.task_id.value) => out.applied.decide = true,
-            WireEvent::Update(status) => {
-                tracing::debug!(task = %status.task_id.value, state = ?status.state, reason = ?status.reason, "update");
-                let endings = out.applied.endings.len();
-                self.ledger.update(&status, world, &mut self.offers, now, out);
-                if out.applied.endings.len() > endings {
-                    self.revive.news(now);
-                }
-            }
-            WireEvent::Failure(Failure { agent_id: Some(agent), executor_id: None }) => {
-                if let Some(ix) = self.offers.known(&agent.value) {
-                    out.warn("AgentGone", format!("agent {} ({}) is gone", world.agents[ix.0 as usize].hostname, agent.value));
-                    world.agents[ix.0 as usize].present = false;
-                    self.offers.void(ix, world);
-                    out.applied.decide = true;
-                }
-            }
-            _ => {}
-        }
     }
 
     /// What the master's pages say is of use once the tasks are known that it is about.
@@ -224,6 +188,7 @@ impl Machine {
             out.calls.extend(self.reconcile.due(&mut self.ledger, world, now));
             if self.settled() {
                 self.ledger.due(world, now, &mut out);
+                self.bases.due(world, &mut self.offers, now, &mut out);
             }
             out.applied.decide |= self.offers.expire(world, now);
             if self.surveyed_at.is_some_and(|at| at <= now) {
@@ -244,82 +209,11 @@ impl Machine {
             return None;
         }
         let patience = if let Inventory::Awaited(until) = self.inventory { Some(until) } else { None };
-        let timer = self.ledger.next_timer().filter(|_| self.settled());
+        let timers = [self.ledger.next_timer(), self.bases.next_timer()];
+        let timer = timers.into_iter().flatten().min().filter(|_| self.settled());
         let asking = self.revive.next().map(|at| at.max(self.orders_by));
         let times = [patience, timer, self.reconcile.next(), self.offers.next_expiry(), asking, self.surveyed_at];
         times.into_iter().flatten().min()
-    }
-
-    pub fn dispatch(&mut self, orders: &Orders, world: &mut World, now: Millis) {
-        let mut out = Out::default();
-        self.orders_by = 0;
-        for kill in &orders.kills {
-            out.calls.extend(self.ledger.kill(world, kill, now));
-        }
-        if !self.standing.ready {
-            // Written to nobody: the kills are repeated once orders can be given, the launches are told to have failed.
-            self.dropped.extend(orders.launches.iter().map(|launch| dropped(launch, "not connected")));
-            return;
-        }
-        self.launch(&orders.launches, world, now, &mut out);
-        let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world, now)).collect();
-        if !declined.is_empty() {
-            out.calls.push(Call::decline(declined, RELEASE_SECONDS));
-            self.revive.declined(now);
-        }
-        if !orders.launches.is_empty() {
-            self.revive.hopeful(now);
-        }
-        let quiet = orders.quiet && !orders.recall;
-        if quiet && !self.revive.suppressed {
-            self.revive.suppressed = true;
-            self.unsurveyed(world);
-            out.calls.push(Call::suppress(&self.role));
-        }
-        self.revive.want(orders.recall, self.offers.unasked(&orders.awaited, now), now);
-        if !quiet && !orders.recall && self.revive.suppressed {
-            // Agents may have joined of which no offer has come, and one of them may fit what no other does.
-            self.revive.sent(now);
-            self.send_revive(world, now, &mut out);
-        }
-        self.ask(world, now, &mut out);
-        self.outbox.append(&mut out.calls);
-    }
-
-    fn launch(&mut self, launches: &[Launch], world: &mut World, now: Millis, out: &mut Out) {
-        let mut by_agent: BTreeMap<AgentIx, Vec<&Launch>> = BTreeMap::new();
-        for launch in launches {
-            by_agent.entry(launch.agent).or_default().push(launch);
-        }
-        for (agent, launches) in by_agent {
-            self.launch_on(agent, &launches, world, now, out);
-        }
-    }
-
-    /// One ACCEPT of all offers of an agent, so that crumbs add up. What is left over comes back with the next REVIVE.
-    fn launch_on(&mut self, agent: AgentIx, launches: &[&Launch], world: &mut World, now: Millis, out: &mut Out) {
-        let agent_id = world.agents[agent.0 as usize].id.clone();
-        let Taken { offers, mut stock, mut next_port } = self.offers.take(agent, world);
-        let mut task_infos: Vec<TaskInfo> = Vec::new();
-        for launch in launches {
-            let Some(cut) = stock.cut(launch.app.size, next_port) else {
-                self.dropped.push(dropped(launch, "the offer is gone"));
-                continue;
-            };
-            next_port = cut.ports.last().map_or(next_port, |port| port + 1);
-            self.ledger.launched(world, launch, now);
-            task_infos.push(task::task_info(&launch.id, &launch.app, &agent_id, cut));
-        }
-        if offers.is_empty() {
-            return;
-        }
-        self.offers.ports_used(agent, next_port);
-        self.offers.believe(agent, stock.room(), None, world);
-        let launch = (!task_infos.is_empty()).then(|| Operation::Launch { launch: LaunchTasks { task_infos } });
-        let operations = launch.into_iter().collect();
-        let offer_ids = offers.into_iter().map(Value::from).collect();
-        let filters = Filters { refuse_seconds: 0.0 };
-        out.calls.push(Call::Accept { accept: Accept { offer_ids, operations, filters } });
     }
 
     /// Asks for room if it is time to.
@@ -376,18 +270,6 @@ impl Machine {
             out.applied.decide = true;
         }
         out.applied
-    }
-}
-
-fn dropped(launch: &Launch, why: &str) -> Ending {
-    Ending {
-        app: launch.app.key.clone(),
-        task: launch.id.clone(),
-        agent: launch.agent,
-        version: Some(launch.app.version),
-        how: End::Dropped,
-        message: why.into(),
-        ran_ms: 0,
     }
 }
 

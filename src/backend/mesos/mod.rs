@@ -14,17 +14,23 @@
 //! | what an input or an order leads to | [`machine`] |
 //! | offers and beliefs about room | [`offers`], [`carve`], [`revive`] |
 //! | tasks and their states | [`ledger`], [`states`], [`reconcile`], [`inventory`] |
-//! | what Mesos is told of a task | [`task`] |
+//! | executors and images on the agents | [`bases`] |
+//! | what Mesos is told of a task, its container and its checks | [`task`], [`container`], [`probe`] |
+//! | what Mesos is told of the executor of pooled apps | [`executor`] |
 //! | the framework's id | [`framework`] |
 
+mod bases;
 mod calls;
 mod carve;
+mod container;
+mod executor;
 mod framework;
 mod http;
 mod inventory;
 mod ledger;
 mod machine;
 mod offers;
+mod probe;
 mod reconcile;
 mod recordio;
 mod revive;

@@ -23,8 +23,25 @@ fn taken_away(status: &TaskStatus) -> bool {
     status.reason.as_deref().is_some_and(|reason| REASONS.contains(&reason))
 }
 
+/// What is known of a task when it ends.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
+pub struct Known {
+    /// We asked for its end.
+    pub killed: bool,
+    /// The master or an agent has spoken of it as alive.
+    pub confirmed: bool,
+    /// It has run.
+    pub ran: bool,
+    /// It is a process of an executor that it shares.
+    pub pooled: bool,
+    /// That executor has not registered yet.
+    pub executor_coming: bool,
+}
+
 /// How a task ended by this status, if it did. `None` for states that are not final.
-pub fn ending(status: &TaskStatus, killed: bool, confirmed: bool) -> Option<End> {
+pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
+    let Known { killed, confirmed, ran, pooled, executor_coming } = known;
     let end = match status.state {
         State::TaskFinished
         | State::TaskFailed
@@ -37,6 +54,9 @@ pub fn ending(status: &TaskStatus, killed: bool, confirmed: bool) -> Option<End>
             End::Killed
         }
         State::TaskFinished | State::TaskFailed | State::TaskKilled if taken_away(status) => End::Lost,
+        // The request is as likely to have been refused for what it says of the executor, which waits before it is started again.
+        State::TaskError if executor_coming => End::Dropped,
+        _ if pooled && is_executors_end(status) => if ran { End::Lost } else { End::Dropped },
         State::TaskKilled => End::Killed,
         State::TaskFinished => End::Finished,
         State::TaskFailed => End::Failed,
@@ -47,6 +67,22 @@ pub fn ending(status: &TaskStatus, killed: bool, confirmed: bool) -> Option<End>
         _ => return None,
     };
     Some(end)
+}
+
+/// Whether a task has ended because its executor has.
+pub fn is_executors_end(status: &TaskStatus) -> bool {
+    const REASONS: [&str; 5] = [
+        "REASON_EXECUTOR_TERMINATED",
+        "REASON_EXECUTOR_UNREGISTERED",
+        "REASON_EXECUTOR_REGISTRATION_TIMEOUT",
+        "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
+        "REASON_IO_SWITCHBOARD_EXITED",
+    ];
+    let over = matches!(status.state, State::TaskFailed | State::TaskGone | State::TaskDropped | State::TaskKilled | State::TaskFinished);
+    let reason = status.reason.as_deref().unwrap_or_default();
+    // An executor that tells of its tasks lives, whatever it says.
+    let agent = status.source.as_deref() != Some("SOURCE_EXECUTOR");
+    over && agent && (REASONS.contains(&reason) || reason.starts_with("REASON_CONTAINER_"))
 }
 
 /// Whether the master says so because it was asked.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::executor::parse_executor_id;
 use super::http::{Http, SetupError};
 use super::inventory::Amounts;
 use crate::api::validated::Pool;
 use crate::backend::parse_task_id;
 use crate::policy::resources::Resources;
-use crate::policy::world::{Agent, AgentIx, Millis, Task, TaskPhase, World};
+use crate::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, Task, TaskPhase, World};
 use crate::store::secrets::Secrets;
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,9 @@ struct TaskPage {
     slave_id: String,
     state: String,
     resources: Amounts,
+    /// Empty for those of Mesos itself.
+    #[serde(default)]
+    executor_id: String,
 }
 
 /// Puts the cluster's agents, with all that is free on them as held, and this pool's tasks into the world.
@@ -116,9 +120,21 @@ fn add_task(world: &mut World, page: &TaskPage, now: Millis) {
         since: now,
         born: now,
         resources: page.resources.vector(),
-        executor: None,
+        executor: executor(world, page, index, now),
     };
     world.apps.entry(app).or_default().tasks.push(task);
+}
+
+/// The executor that the task shares; where there is a task of it, it is ready.
+fn executor(world: &mut World, page: &TaskPage, agent: usize, now: Millis) -> Option<Arc<str>> {
+    let key = parse_executor_id(&page.executor_id)?;
+    let id: Arc<str> = page.executor_id.as_str().into();
+    let bases = &mut world.agents[agent].bases;
+    if bases.iter().all(|fitted| fitted.executor.as_ref() != Some(&id)) {
+        let (key, executor) = (Some(key), Some(id.clone()));
+        bases.push(Fitted { key, executor, phase: BasePhase::Ready, since: now, unlimited: None });
+    }
+    Some(id)
 }
 
 /// The page from the first master that gives it; those that do not lead redirect to the one that does.
@@ -131,4 +147,25 @@ async fn page<T: DeserializeOwned>(http: &Http, pool: &Pool, path: &str, query: 
         }
     }
     Err(Error::Unreachable { failures })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::validated::Key;
+
+    #[test]
+    fn executors_are_known_by_their_tasks() {
+        let mut world = World { agents: vec![Agent { id: "A".into(), ..Agent::default() }], ..World::default() };
+        let shared = "microscaler.0badcafe.0000beef";
+        for (id, executor) in [("a.b.0000beef.k-1", shared), ("a.b.0000beef.k-2", shared), ("a.b.0000beef.k-3", "")] {
+            let page = serde_json::json!({"id": id, "slave_id": "A", "state": "TASK_RUNNING", "resources": {}, "executor_id": executor});
+            add_task(&mut world, &serde_json::from_value(page).unwrap(), 0);
+        }
+        let bases = &world.agents[0].bases;
+        assert_eq!((bases.len(), bases[0].key.as_deref(), &bases[0].phase), (1, Some("0badcafe"), &BasePhase::Ready));
+        let executors: Vec<_> = world.apps[&Key::new("a", "b")].tasks.iter().map(|task| task.executor.as_deref()).collect();
+        assert_eq!(executors, [Some(shared), Some(shared), None]);
+    }
 }

@@ -21,6 +21,11 @@ pub fn one_core(name: &str) -> Arc<App> {
     Arc::new(app(name, "{shell: sleep 1, resources: {cpu: 1, memory: 64Mi}}"))
 }
 
+/// A pooled app whose replicas use a core and 64 MiB.
+pub fn pooled(name: &str) -> Arc<App> {
+    Arc::new(app(name, "{launch: pooled, shell: sleep 1, resources: {cpu: 1, memory: 64Mi}}"))
+}
+
 /// An offer of so many cores and 1024 MiB for each of them.
 pub fn offer(id: &str, agent: &str, cores: u32) -> Offer {
     serde_json::from_value(json!({
@@ -42,6 +47,15 @@ pub fn status(task: &str, state: &str, agent: &str) -> TaskStatus {
     .unwrap()
 }
 
+/// One of the agent's or the executor's about a task of this executor.
+pub fn pooled_status(task: &str, state: &str, executor: &str, source: &str, reason: &str) -> TaskStatus {
+    serde_json::from_value(json!({
+        "task_id": {"value": task}, "state": state, "agent_id": {"value": "A"}, "uuid": "dXVpZA==", "executor_id": {"value": executor},
+        "source": source, "reason": reason, "message": "so it is",
+    }))
+    .unwrap()
+}
+
 /// An answer of the master to RECONCILE: nothing to acknowledge.
 pub fn answer(task: &str, state: &str, agent: Option<&str>) -> TaskStatus {
     let mut answer = status(task, state, agent.unwrap_or_default());
@@ -53,7 +67,14 @@ pub fn answer(task: &str, state: &str, agent: Option<&str>) -> TaskStatus {
 
 /// A pool with one master.
 pub fn pool() -> Arc<Pool> {
-    let text = "{apiVersion: microscaling.dev/v1alpha1, kind: MicroscalingPool, metadata: {name: main}, \
-                spec: {mesos: {masters: ['http://127.0.0.1:5050'], role: web}}}";
-    Arc::new(Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(text).unwrap()).unwrap())
+    pool_with("")
+}
+
+/// One with further settings, such as `, executor: {path: /opt/microscaler}`.
+pub fn pool_with(more: &str) -> Arc<Pool> {
+    let text = format!(
+        "{{apiVersion: microscaling.dev/v1alpha1, kind: MicroscalingPool, metadata: {{name: main}}, \
+          spec: {{mesos: {{masters: ['http://127.0.0.1:5050'], role: web{more}}}}}}}"
+    );
+    Arc::new(Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap())
 }

@@ -9,7 +9,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+pub use self::call::*;
+pub use self::task::*;
 use crate::engine::clock;
+
+mod call;
+mod task;
 
 /// Before maintenance begins, an agent is used until so long ahead of it.
 const MAINTENANCE_AHEAD: Duration = Duration::from_hours(1);
@@ -38,6 +43,7 @@ pub struct Incoming {
     rescind: Option<Rescind>,
     update: Option<Update>,
     failure: Option<Failure>,
+    message: Option<Message>,
     error: Option<Failed>,
 }
 
@@ -49,6 +55,7 @@ pub enum Event {
     Rescind(Arc<str>),
     Update(TaskStatus),
     Failure(Failure),
+    Message(Message),
     Error(String),
     Heartbeat,
     /// Of a type that is not used here, by its name.
@@ -63,6 +70,7 @@ impl Incoming {
             Self { rescind: Some(it), .. } => Event::Rescind(it.offer_id.value),
             Self { update: Some(it), .. } => Event::Update(it.status),
             Self { failure: Some(it), .. } => Event::Failure(it),
+            Self { message: Some(it), .. } => Event::Message(it),
             Self { error: Some(it), .. } => Event::Error(it.message),
             Self { kind, .. } if kind == "HEARTBEAT" => Event::Heartbeat,
             Self { kind, .. } => Event::Other(kind),
@@ -102,6 +110,18 @@ struct Update {
 pub struct Failure {
     pub agent_id: Option<Id>,
     pub executor_id: Option<Id>,
+    /// Of the executor, as `waitpid` tells it.
+    pub status: Option<i32>,
+}
+
+/// Something that an executor says, or is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    pub agent_id: Id,
+    pub executor_id: Id,
+    /// In base64.
+    #[serde(default)]
+    pub data: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +141,9 @@ pub struct Offer {
     pub resources: Vec<Resource>,
     #[serde(default)]
     pub attributes: Vec<Attribute>,
+    /// Our executors there that the master knows, except those of Mesos itself.
+    #[serde(default)]
+    pub executor_ids: Vec<Id>,
     /// Maintenance is planned.
     pub unavailability: Option<Json>,
 }
@@ -200,6 +223,36 @@ pub struct TaskStatus {
     /// Present when it has to be acknowledged.
     pub uuid: Option<Arc<str>>,
     pub healthy: Option<bool>,
+    /// What `TaskInfo.check` has found last.
+    pub check_status: Option<CheckStatus>,
+    /// Mesos' own executors have the id of their task.
+    pub executor_id: Option<Id>,
+    /// Who says so: `SOURCE_MASTER`, `SOURCE_AGENT` or `SOURCE_EXECUTOR`.
+    pub source: Option<String>,
+}
+
+/// A result of a check, which has no result yet if the member of its type is empty.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CheckStatus {
+    pub command: CommandStatus,
+    pub http: HttpStatus,
+    pub tcp: TcpStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct CommandStatus {
+    pub exit_code: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct HttpStatus {
+    pub status_code: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TcpStatus {
+    pub succeeded: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -224,214 +277,6 @@ pub enum State {
     Other,
 }
 
-/// A call other than SUBSCRIBE. The framework's id and the stream's id are added where it is written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Call {
-    Acknowledge { acknowledge: Acknowledge },
-    Kill { kill: Kill },
-    Accept { accept: Accept },
-    Decline { decline: Decline },
-    Suppress { suppress: Roles },
-    Revive { revive: Roles },
-    Reconcile { reconcile: Reconcile },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Acknowledge {
-    pub agent_id: Id,
-    pub task_id: Id,
-    pub uuid: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[allow(clippy::struct_field_names, reason = "as Mesos names them")]
-pub struct Kill {
-    pub task_id: Id,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_id: Option<Id>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kill_policy: Option<KillPolicy>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KillPolicy {
-    pub grace_period: Nanoseconds,
-}
-
-impl KillPolicy {
-    pub fn of_ms(ms: u64) -> Self {
-        Self { grace_period: Nanoseconds { nanoseconds: ms.saturating_mul(1_000_000) } }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Nanoseconds {
-    pub nanoseconds: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Accept {
-    pub offer_ids: Vec<Id>,
-    pub operations: Vec<Operation>,
-    pub filters: Filters,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Operation {
-    Launch { launch: LaunchTasks },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LaunchTasks {
-    pub task_infos: Vec<TaskInfo>,
-}
-
-/// Always written: without it Mesos withholds what was left for 5 s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Filters {
-    pub refuse_seconds: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Decline {
-    pub offer_ids: Vec<Id>,
-    pub filters: Filters,
-}
-
-/// Never empty: an empty list means all roles.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Roles {
-    pub roles: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reconcile {
-    /// Empty: all that the master knows ("implicit").
-    pub tasks: Vec<ReconcileTask>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ReconcileTask {
-    pub task_id: Id,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_id: Option<Id>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TaskInfo {
-    pub name: String,
-    pub task_id: Id,
-    pub agent_id: Id,
-    pub resources: Vec<Resource>,
-    pub command: CommandInfo,
-    pub kill_policy: KillPolicy,
-    pub labels: Labels,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CommandInfo {
-    pub shell: bool,
-    pub value: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub arguments: Vec<String>,
-    pub environment: Environment,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Environment {
-    pub variables: Vec<Variable>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Variable {
-    pub name: String,
-    pub value: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Labels {
-    pub labels: Vec<Label>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Label {
-    pub key: String,
-    pub value: String,
-}
-
-impl Call {
-    pub fn kill(task: &Arc<str>, agent: Option<&Arc<str>>, grace_ms: Option<u64>) -> Self {
-        Self::Kill {
-            kill: Kill {
-                task_id: task.clone().into(),
-                agent_id: agent.cloned().map(Value::from),
-                kill_policy: grace_ms.map(KillPolicy::of_ms),
-            },
-        }
-    }
-
-    pub fn decline(offers: impl IntoIterator<Item = Arc<str>>, refuse_seconds: f64) -> Self {
-        let offer_ids = offers.into_iter().map(Value::from).collect();
-        Self::Decline { decline: Decline { offer_ids, filters: Filters { refuse_seconds } } }
-    }
-
-    pub fn revive(role: &str) -> Self {
-        Self::Revive { revive: Roles { roles: vec![role.to_owned()] } }
-    }
-
-    pub fn suppress(role: &str) -> Self {
-        Self::Suppress { suppress: Roles { roles: vec![role.to_owned()] } }
-    }
-
-    pub fn reconcile(tasks: Vec<ReconcileTask>) -> Self {
-        Self::Reconcile { reconcile: Reconcile { tasks } }
-    }
-
-    /// As metrics name it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Acknowledge { .. } => Kind::Acknowledge,
-            Self::Kill { .. } => Kind::Kill,
-            Self::Accept { .. } => Kind::Accept,
-            Self::Decline { .. } => Kind::Decline,
-            Self::Suppress { .. } => Kind::Suppress,
-            Self::Revive { .. } => Kind::Revive,
-            Self::Reconcile { .. } => Kind::Reconcile,
-        }
-    }
-}
-
-/// The kinds of calls, for counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Acknowledge,
-    Kill,
-    Accept,
-    Decline,
-    Suppress,
-    Revive,
-    Reconcile,
-}
-
-impl Kind {
-    pub const ALL: [Self; 7] =
-        [Self::Acknowledge, Self::Kill, Self::Accept, Self::Decline, Self::Suppress, Self::Revive, Self::Reconcile];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Acknowledge => "acknowledge",
-            Self::Kill => "kill",
-            Self::Accept => "accept",
-            Self::Decline => "decline",
-            Self::Suppress => "suppress",
-            Self::Revive => "revive",
-            Self::Reconcile => "reconcile",
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -453,21 +298,6 @@ mod tests {
     fn errors_are_nested() {
         assert!(
             matches!(read(r#"{"type":"ERROR","error":{"message":"Framework failed over"}}"#), Event::Error(m) if m == "Framework failed over")
-        );
-    }
-
-    #[test]
-    fn calls_have_the_forms_that_the_master_reads() {
-        let json = |call: &Call| serde_json::to_string(call).unwrap();
-        assert_eq!(json(&Call::revive("web")), r#"{"type":"REVIVE","revive":{"roles":["web"]}}"#);
-        assert_eq!(json(&Call::reconcile(Vec::new())), r#"{"type":"RECONCILE","reconcile":{"tasks":[]}}"#);
-        assert_eq!(
-            json(&Call::kill(&"t".into(), Some(&"a".into()), Some(0))),
-            r#"{"type":"KILL","kill":{"task_id":{"value":"t"},"agent_id":{"value":"a"},"kill_policy":{"grace_period":{"nanoseconds":0}}}}"#
-        );
-        assert_eq!(
-            json(&Call::decline(["o".into()], 300.0)),
-            r#"{"type":"DECLINE","decline":{"offer_ids":[{"value":"o"}],"filters":{"refuse_seconds":300.0}}}"#
         );
     }
 

@@ -1,7 +1,9 @@
-use super::super::testing::{answer, offer, one_core, status};
+use super::super::testing::{answer, app, offer, one_core, pooled_status, status};
 use super::*;
-use crate::api::validated::App;
 use crate::backend::task_id;
+use crate::policy::world::{AgentIx, Fitted};
+
+const EXECUTOR: &str = "microscaler.0badcafe.0000beef";
 
 struct Bed {
     ledger: Ledger,
@@ -25,7 +27,7 @@ impl Bed {
     fn launch(&mut self, serial: u64, now: Millis) -> Arc<str> {
         let id = self.id(serial);
         let launch = Launch { id: id.clone(), app: self.app.clone(), agent: AgentIx(0) };
-        self.ledger.launched(&mut self.world, &launch, now);
+        self.ledger.launched(&mut self.world, &launch, None, now);
         id
     }
 
@@ -241,4 +243,53 @@ fn foreign_tasks_are_ended() {
     let out = bed.tell(&status("made-by-hand", "TASK_RUNNING", "A"), 100);
     assert!(matches!(out.calls[..], [Call::Kill { .. }]) && out.applied.notes.len() == 1);
     assert!(bed.tell(&status("made-by-hand", "TASK_KILLED", "A"), 100).calls.is_empty());
+}
+
+#[test]
+fn what_its_executor_did_is_not_blamed_on_a_task() {
+    let ended = |id: &str| pooled_status(id, "TASK_FAILED", EXECUTOR, "SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED");
+    let mut bed = Bed::new();
+    let id = bed.running(1);
+    bed.tell(&pooled_status(&id, "TASK_RUNNING", EXECUTOR, "SOURCE_EXECUTOR", ""), 110);
+    let ending = bed.tell(&ended(&id), 200).applied.endings.remove(0);
+    assert_eq!((ending.how, &*ending.message), (End::Lost, "its executor ended: so it is"));
+    let id = bed.launch(2, 200);
+    assert_eq!(bed.how(&ended(&id), 210), Some(End::Dropped), "it never ran");
+    let id = bed.running(3);
+    let failed = pooled_status(&id, "TASK_FAILED", EXECUTOR, "SOURCE_EXECUTOR", "REASON_CONTAINER_LIMITATION_MEMORY");
+    assert_eq!(bed.how(&failed, 300), Some(End::Failed), "the executor lives, and says what the task did");
+    let id = bed.running(4);
+    bed.kill(&id, 310);
+    assert_eq!(bed.how(&ended(&id), 320), Some(End::Killed));
+}
+
+#[test]
+fn a_refusal_is_not_the_tasks_while_its_executor_has_not_come() {
+    for (phase, how) in [(BasePhase::Coming, End::Dropped), (BasePhase::Ready, End::Refused)] {
+        let mut bed = Bed::new();
+        let id = bed.launch(1, 0);
+        let tasks = &mut bed.world.apps.get_mut(&bed.app.key).unwrap().tasks;
+        tasks[0].executor = Some(EXECUTOR.into());
+        let fitted = Fitted { key: None, executor: Some(EXECUTOR.into()), phase, since: 0, unlimited: None };
+        bed.world.agents[0].bases.push(fitted);
+        assert_eq!(bed.how(&status(&id, "TASK_ERROR", "A"), 10), Some(how));
+    }
+}
+
+#[test]
+fn a_task_is_ready_when_its_check_says_so() {
+    let mut bed = Bed::new();
+    bed.app = Arc::new(app("web", "{shell: x, readiness: {exec: {command: ['true']}}, resources: {cpu: 1, memory: 64Mi}}"));
+    let spec = Some(bed.app.clone());
+    bed.world.apps.entry(bed.app.key.clone()).or_default().spec = spec;
+    let id = bed.running(1);
+    let ready = |bed: &Bed| bed.world.apps[&bed.app.key].tasks[0].ready;
+    assert!(!ready(&bed));
+    let mut checked = |code: i32, now: Millis| {
+        let check = serde_json::json!({"type": "COMMAND", "command": {"exit_code": code}});
+        let check_status = serde_json::from_value(check).unwrap();
+        let decide = bed.tell(&TaskStatus { check_status, ..status(&id, "TASK_RUNNING", "A") }, now).applied.decide;
+        (decide, ready(&bed))
+    };
+    assert_eq!([checked(0, 200), checked(0, 210), checked(1, 220)], [(true, true), (false, true), (true, false)]);
 }

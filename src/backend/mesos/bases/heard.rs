@@ -1,0 +1,184 @@
+//! What statuses, FAILURE and MESSAGE tell of executors and images.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::executor::parse_executor_id;
+use super::super::ledger::{Out, find};
+use super::super::offers::Offers;
+use super::super::states::{is_executors_end, message};
+use super::super::wire::{Call, Failure, Message, State, TaskStatus};
+use super::{ASK, Bases, Place, Side, Word};
+use crate::api::validated::{App, BaseKind};
+use crate::backend::parse_task_id;
+use crate::executor::words::Hello;
+use crate::policy::world::{AgentIx, BasePhase, Fitted, Millis, TaskPhase, World};
+
+impl Bases {
+    /// The executor that a status is about, told by itself or known of the task. To be asked before the task's end is booked.
+    pub fn subject(&self, status: &TaskStatus, world: &mut World, offers: &mut Offers) -> Option<Place> {
+        let id = &status.task_id.value;
+        let told = status.executor_id.as_ref().map(|id| &id.value).filter(|id| parse_executor_id(id).is_some());
+        if let (Some(executor), Some(agent)) = (told, &status.agent_id) {
+            return Some((offers.agent(world, &agent.value), executor.clone()));
+        }
+        if let Some(preparation) = self.preparations.get(id) {
+            return Some((preparation.agent, preparation.executor.clone()?));
+        }
+        let task = find(world, &parse_task_id(id)?.0, id)?;
+        Some((task.agent, task.executor.clone()?))
+    }
+
+    /// Takes what the status says of its executor. To be called when the task itself has been dealt with.
+    pub fn heard(
+        &mut self,
+        subject: Option<Place>,
+        status: &TaskStatus,
+        world: &mut World,
+        offers: &mut Offers,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if status.state == State::TaskGoneByOperator {
+            let gone = status.agent_id.as_ref().and_then(|agent| offers.known(&agent.value));
+            return gone.into_iter().for_each(|agent| self.agent_gone(agent, world));
+        }
+        let Some((agent, id)) = subject else { return image_of_running(status, world, now, out) };
+        if is_executors_end(status) {
+            return self.over(agent, &id, Word::Agent, &message(status), world, offers, now, out);
+        }
+        let speaks = status.source.as_deref() == Some("SOURCE_EXECUTOR");
+        match status.state {
+            State::TaskRunning | State::TaskStarting | State::TaskKilling => self.seen(agent, &id, true, world, now, out),
+            State::TaskStaging => self.seen(agent, &id, false, world, now, out),
+            State::TaskUnreachable | State::TaskLost | State::Other => {}
+            // The last words of one that is not known may be older than its end.
+            _ if speaks => {
+                if self.fitted(agent, &id, world).is_some() {
+                    self.seen(agent, &id, true, world, now, out);
+                }
+            }
+            _ => self.maybe_never_started(agent, &id, status, world, offers, now, out),
+        }
+    }
+
+    fn fitted<'w>(&self, agent: AgentIx, id: &Arc<str>, world: &'w mut World) -> Option<&'w mut Fitted> {
+        world.agents[agent.0 as usize].bases.iter_mut().find(|fitted| fitted.executor.as_ref() == Some(id))
+    }
+
+    /// There is such an executor on the agent; `up`: it has registered.
+    pub(super) fn seen(&mut self, agent: AgentIx, id: &Arc<str>, up: bool, world: &mut World, now: Millis, out: &mut Out) {
+        match self.fitted(agent, id, world) {
+            Some(fitted) if up && fitted.phase == BasePhase::Coming => {
+                (fitted.phase, fitted.since) = (BasePhase::Ready, now);
+                out.applied.decide = true;
+            }
+            Some(_) => return,
+            None => {
+                let Some(key) = parse_executor_id(id).filter(|_| !self.ended.contains(&(agent, id.clone()))) else { return };
+                let phase = if up { BasePhase::Ready } else { BasePhase::Coming };
+                let bases = &mut world.agents[agent.0 as usize].bases;
+                // Where there is one of this base already, a second is of no use.
+                let in_use = |fitted: &Fitted| {
+                    fitted.key.as_ref() == Some(&key) && matches!(fitted.phase, BasePhase::Coming | BasePhase::Ready)
+                };
+                let key = if bases.iter().any(in_use) { None } else { Some(key.clone()) };
+                bases.push(Fitted { key, executor: Some(id.clone()), phase, since: now, unlimited: None });
+                tracing::info!(executor = %id, "executor adopted");
+                out.applied.decide = true;
+            }
+        }
+        if up {
+            let side: &mut Side = self.executors.entry((agent, id.clone())).or_default();
+            if !std::mem::replace(&mut side.asked, true) && side.info.is_none() {
+                out.calls.push(Call::message(id, &world.agents[agent.0 as usize].id, ASK));
+            }
+        }
+    }
+
+    /// A task has ended without a word of its executor. If that was on its way, and nothing else is under way that starts it, it is not.
+    #[allow(clippy::too_many_arguments)]
+    fn maybe_never_started(
+        &mut self,
+        agent: AgentIx,
+        id: &Arc<str>,
+        status: &TaskStatus,
+        world: &mut World,
+        offers: &mut Offers,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if self.fitted(agent, id, world).is_none_or(|fitted| fitted.phase != BasePhase::Coming) {
+            return;
+        }
+        if status.state == State::TaskError {
+            return self.over(agent, id, Word::Agent, &message(status), world, offers, now, out);
+        }
+        let of_it = |at: AgentIx, executor: Option<&Arc<str>>| at == agent && executor == Some(id);
+        let mut tasks = world.apps.values().flat_map(|view| &view.tasks);
+        let under_way = tasks.any(|task| of_it(task.agent, task.executor.as_ref()) && task.phase != TaskPhase::Unreachable)
+            || self.preparations.values().any(|preparation| of_it(preparation.agent, preparation.executor.as_ref()));
+        if !under_way {
+            self.over(agent, id, Word::Inferred, &message(status), world, offers, now, out);
+        }
+    }
+
+    /// FAILURE of an executor.
+    pub fn failure(&mut self, failure: &Failure, world: &mut World, offers: &mut Offers, now: Millis, out: &mut Out) {
+        let (Some(agent), Some(id)) = (&failure.agent_id, &failure.executor_id) else { return };
+        let Some(agent) = offers.known(&agent.value).filter(|_| parse_executor_id(&id.value).is_some()) else { return };
+        self.over(agent, &id.value, Word::Agent, &in_words(failure.status), world, offers, now, out);
+    }
+
+    /// MESSAGE: an executor says hello, and so is there.
+    pub fn message(&mut self, message: &Message, world: &mut World, offers: &mut Offers, now: Millis, out: &mut Out) {
+        let id = &message.executor_id.value;
+        let Some(agent) = offers.known(&message.agent_id.value) else { return };
+        let hello = STANDARD.decode(&message.data).ok().and_then(|data| serde_json::from_slice::<Hello>(&data).ok());
+        let Some(hello) = hello else { return tracing::warn!(executor = %id, "says what is not understood") };
+        self.executors.entry((agent, id.clone())).or_default().asked = true;
+        self.seen(agent, id, true, world, now, out);
+        if let Some(fitted) = self.fitted(agent, id, world) {
+            let unlimited = hello.unlimited.map(Arc::from);
+            out.applied.decide |= fitted.unlimited != unlimited;
+            fitted.unlimited = unlimited;
+        }
+    }
+}
+
+/// Where a replica runs in an image, that image is there.
+fn image_of_running(status: &TaskStatus, world: &mut World, now: Millis, out: &mut Out) {
+    let Some((key, version)) = parse_task_id(&status.task_id.value).filter(|_| status.state == State::TaskRunning) else { return };
+    let Some(app) = world.apps.get(&key).and_then(|view| view.spec.clone()).filter(|app| app.version == version) else { return };
+    let Some(agent) = find(world, &key, &status.task_id.value).map(|task| task.agent) else { return };
+    image_there(&app, agent, world, now, out);
+}
+
+/// The app's image is on the agent.
+fn image_there(app: &App, agent: AgentIx, world: &mut World, now: Millis, out: &mut Out) {
+    if let Some(base) = app.base.as_ref().filter(|base| base.kind == BaseKind::Image) {
+        set_ready(&base.key, agent, world, now, out);
+    }
+}
+
+/// The image is on the agent.
+pub(super) fn set_ready(key: &Arc<str>, agent: AgentIx, world: &mut World, now: Millis, out: &mut Out) {
+    let bases = &mut world.agents[agent.0 as usize].bases;
+    if bases.iter().any(|fitted| fitted.key.as_ref() == Some(key) && fitted.phase == BasePhase::Ready) {
+        return;
+    }
+    bases.retain(|fitted| fitted.key.as_ref() != Some(key));
+    bases.push(Fitted { key: Some(key.clone()), executor: None, phase: BasePhase::Ready, since: now, unlimited: None });
+    out.applied.decide = true;
+}
+
+/// What `waitpid` says, for people.
+fn in_words(status: Option<i32>) -> String {
+    match status {
+        Some(status) if status & 0x7f == 0 && status >= 0 => format!("exited with status {}", (status >> 8) & 0xff),
+        Some(status) if status >= 0 => format!("ended by signal {}", status & 0x7f),
+        _ => "ended".to_owned(),
+    }
+}
