@@ -109,7 +109,9 @@ impl<'a> Bases<'a> {
     /// The best that is on the agent of each group.
     fn find_on(&self, agent: &Agent, images: bool, now: Millis, found: &mut [Option<Standing>]) {
         let mut guess = 0;
-        for fitted in agent.bases.iter().filter(|fitted| images || fitted.executor.is_some()) {
+        // There may be many images, and mostly none is wanted ahead. An executor that failed has no id any more.
+        let matters = |fitted: &&Fitted| images || fitted.executor.is_some() || matches!(fitted.phase, BasePhase::Failed { .. });
+        for fitted in agent.bases.iter().filter(matters) {
             let Some(key) = &fitted.key else { continue };
             // Agents tend to have the same ones in the same order.
             let expected = self.groups.get(guess).is_some_and(|group| *group.key == **key);
