@@ -50,12 +50,13 @@ impl Sim {
 
     /// What bases use of an agent.
     pub fn used_by_bases(&self, agent: usize) -> Resources {
-        self.world.agents[agent].bases.iter().map(|fitted| self.used_by(fitted)).sum()
+        let ix = AgentIx(u32::try_from(agent).unwrap());
+        self.world.agents[agent].bases.iter().map(|fitted| self.used_by(ix, fitted)).sum()
     }
 
-    fn used_by(&self, fitted: &Fitted) -> Resources {
+    fn used_by(&self, ix: AgentIx, fitted: &Fitted) -> Resources {
         let Some(id) = &fitted.executor else {
-            return if self.fetching.contains(&fitted.key) { FETCHING } else { Resources::ZERO };
+            return if self.fetching.contains(&(ix, fitted.key.clone())) { FETCHING } else { Resources::ZERO };
         };
         let first = if self.first_tasks.contains(id) { FIRST_TASK } else { Resources::ZERO };
         if matches!(fitted.phase, BasePhase::Failed { .. }) { Resources::ZERO } else { self.world.executor_size + first }
@@ -97,7 +98,7 @@ impl Sim {
             }
             Some(_) => self.world.executor_size,
             None if ahead => {
-                self.fetching.insert(Some(base.key.clone()));
+                self.fetching.insert((ix, Some(base.key.clone())));
                 FETCHING
             }
             None => Resources::ZERO,
@@ -133,7 +134,7 @@ impl Sim {
         let is_it = |fitted: &Fitted| fitted.executor.as_ref().or(fitted.key.as_ref()) == Some(id);
         let Some(at) = self.world.agents[ix.0 as usize].bases.iter().position(is_it) else { return };
         let fitted = self.world.agents[ix.0 as usize].bases[at].clone();
-        let before = self.used_by(&fitted);
+        let before = self.used_by(ix, &fitted);
         match fitted.phase {
             BasePhase::Leaving => {
                 self.world.agents[ix.0 as usize].bases.remove(at);
@@ -142,11 +143,11 @@ impl Sim {
             BasePhase::Coming if self.failing.contains(&ix) => self.base_fails(ix, at, "cannot be run"),
             BasePhase::Coming => {
                 self.first_tasks.remove(id);
-                self.fetching.remove(&fitted.key);
+                self.fetching.remove(&(ix, fitted.key.clone()));
                 let fitted = &mut self.world.agents[ix.0 as usize].bases[at];
                 (fitted.phase, fitted.since) = (BasePhase::Ready, self.now);
                 let fitted = fitted.clone();
-                self.free(ix, before - self.used_by(&fitted));
+                self.free(ix, before - self.used_by(ix, &fitted));
             }
             BasePhase::Ready | BasePhase::Failed { .. } => {}
         }
@@ -163,13 +164,13 @@ impl Sim {
 
     fn base_fails(&mut self, ix: AgentIx, at: usize, why: &str) {
         let fitted = self.world.agents[ix.0 as usize].bases[at].clone();
-        let used = self.used_by(&fitted);
+        let used = self.used_by(ix, &fitted);
         let Fitted { key, executor, .. } = fitted;
         if let Some(id) = &executor {
             self.first_tasks.remove(id);
             self.bases_due.remove(&(ix, id.clone()));
         }
-        self.fetching.remove(&key);
+        self.fetching.remove(&(ix, key.clone()));
         let tries = self.tries.entry((ix, key.clone())).or_default();
         *tries += 1;
         let phase = BasePhase::Failed { until: self.now + u64::from(*tries) * RETRY_MS, tries: *tries, why: why.into() };
@@ -184,6 +185,11 @@ impl Sim {
                 self.end(&app, task, if up { End::Lost } else { End::Dropped });
             }
         }
+    }
+
+    pub fn has_tasks(&self, fitted: &Fitted) -> bool {
+        let mut tasks = self.world.apps.values().flat_map(|view| &view.tasks);
+        tasks.any(|task| task.executor.is_some() && task.executor == fitted.executor)
     }
 
     fn free(&mut self, ix: AgentIx, room: Resources) {

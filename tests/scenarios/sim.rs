@@ -79,7 +79,7 @@ pub struct Sim {
     /// Executors that still run the task that they were started with.
     first_tasks: BTreeSet<Arc<str>>,
     /// Images that are being fetched before they are needed.
-    fetching: BTreeSet<Option<Arc<str>>>,
+    fetching: BTreeSet<(AgentIx, Option<Arc<str>>)>,
     tries: BTreeMap<(AgentIx, Option<Arc<str>>), u32>,
     due: BTreeMap<Arc<str>, Millis>,
     offers_due: BTreeMap<AgentIx, Millis>,
@@ -202,6 +202,7 @@ impl Sim {
         let old = self.world.agents[ix].clone();
         self.world.agents[ix] = Agent { present: false, held: nothing, expected: nothing, bases: Vec::new(), ..old };
         self.bases_due.retain(|(at, _), _| *at != agent);
+        self.fetching.retain(|(at, _)| *at != agent);
         for view in self.world.apps.values_mut() {
             view.tasks.retain(|task| task.agent != agent);
         }
