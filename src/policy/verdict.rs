@@ -96,8 +96,11 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
     let claim = seat.claim;
     let looping = claim.crash.as_ref().is_some_and(|crash| crash.failures >= LOOP);
     let short = verdict.granted < verdict.wanted;
+    let without_executor = matches!(seat.short, Some(Short::Hopeless(Reason::ExecutorsFail { .. })));
     if claim.app.suspended {
         Phase::Suspended
+    } else if without_executor && short {
+        Phase::Failed
     } else if looping && (verdict.running < verdict.wanted || verdict.outdated > 0) {
         Phase::Failed
     } else if verdict.demand.iter().any(|state| *state != DemandState::Fresh) {
@@ -239,6 +242,10 @@ impl fmt::Display for Reason {
                 write!(f, "template {version} failed {} ({last}), ", Count(*failures, "time"))?;
                 if *retry_in_ms == 0 { f.write_str("trying again now") } else { write!(f, "next try in {}", Time(*retry_in_ms)) }
             }
+            Self::ExecutorsFail { agents, last, retry_in_ms } => {
+                write!(f, "executors do not start on {} ({last}), next try in {}", Count(*agents, "agent"), Time(*retry_in_ms))
+            }
+            Self::ExecutorsLeave => f.write_str("waits until its executors have ended that nobody wanted any more"),
             Self::RollingOut { old, new } => write!(f, "rolling out: {new} new, {old} old"),
             Self::Unreachable { replicas } => write!(f, "{} unreachable", Count(*replicas, "replica")),
             Self::Suspended { at } => write!(f, "suspended at {}", Count(*at, "replica")),
