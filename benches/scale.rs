@@ -53,7 +53,7 @@ fn measure(agents: usize) -> Value {
     let program = tempfile::tempdir().unwrap();
     let manifests = manifests(&mesos, &pretender(&mesos, program.path()), apps);
     let start = Instant::now();
-    let scaler = Scaler::start_quietly(&mesos, &[("all.yaml", &manifests)]);
+    let scaler = Scaler::start_quietly(&mesos, &[("pool.yaml", &manifests)]);
     wait_running(&scaler, tasks);
     let all_running = start.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(5));

@@ -99,7 +99,10 @@ impl Scaler {
     /// The command that runs it, without its place to log.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
-        command.args(["run", "--listen", "127.0.0.1:0", "--mesos", &self.masters.join(",")]);
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        if !self.manifests().join("pool.yaml").exists() {
+            command.args(["--mesos", &self.masters.join(",")]);
+        }
         command.arg("--manifests").arg(self.manifests()).arg("--state-dir").arg(self.state_dir());
         command.env("MICROSCALER_LOG", self.log).env("NO_COLOR", "1").env(marked::VARIABLE, &self.mark);
         command.stdin(Stdio::null());
