@@ -62,8 +62,8 @@ prop_compose! {
         surge in 1..3_i64,
         base in prop_oneof![
             2 => Just(None),
-            1 => (0..2).prop_map(|n| pooled(&format!("group{n}"))),
-            1 => (0..2, any::<bool>()).prop_map(|(n, ahead)| image(&format!("image{n}{ahead}"), ahead)),
+            1 => (0..2).prop_map(|n| Some(pooled(&format!("group{n}")))),
+            1 => (0..2, any::<bool>()).prop_map(|(n, ahead)| Some(image(&format!("image{n}{ahead}"), ahead))),
         ],
     ) -> App {
         let mut app = app("x");

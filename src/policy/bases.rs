@@ -12,11 +12,10 @@ use super::place::meets;
 use super::plan::Retire;
 use super::resources::Resources;
 use super::rooms::{Level, Rank};
+use super::standing::FETCHING;
 use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase, World};
 use crate::api::validated::{App, BaseKind, Key};
 
-/// What fetching an image uses, for as long as it takes: 10m and 32Mi.
-const FETCHING: Resources = Resources { cpu: 10, memory: 32_000, ..Resources::ZERO };
 /// An executor starts with a task that does nothing, and Mesos knows no task without resources.
 const FIRST_TASK: Resources = Resources { cpu: 1, ..Resources::ZERO };
 
@@ -300,16 +299,6 @@ pub(super) fn distance(app: &App, agent: &Agent) -> u8 {
         BasePhase::Leaving | BasePhase::Failed { .. } => 2,
     };
     here.map(far).min().unwrap_or(2)
-}
-
-/// What this base uses by itself; the rest of the world knows only of tasks.
-pub(super) fn used(fitted: &Fitted, world: &World) -> Resources {
-    match (&fitted.executor, &fitted.phase) {
-        (_, BasePhase::Failed { .. }) => Resources::ZERO,
-        (Some(_), _) => world.executor_size,
-        (None, BasePhase::Coming) => FETCHING,
-        (None, _) => Resources::ZERO,
-    }
 }
 
 /// Executors without tasks that nobody has wanted for a while, and when the next will have been idle for so long. While some specs may

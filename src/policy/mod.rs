@@ -28,7 +28,7 @@
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
-//! | how executors and images stand, for people | [`standing`] |
+//! | how executors and images stand: what they use, and what is told | [`standing`] |
 //! | what one decision hands to the next: [`Memory`] | `memory` |
 //! | resource vectors | [`resources`] |
 

@@ -124,7 +124,8 @@ pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
 /// Agents would do, but none has an executor or gets one.
 fn without_executor(app: &App, rooms: &Rooms) -> Reason {
     let leaving = || standing::is_leaving(app, rooms.agents).then_some(Reason::ExecutorsLeave);
-    let failing = standing::failing(app, rooms.agents, rooms.now);
+    let agents: Vec<&Agent> = rooms.agents.iter().collect();
+    let failing = standing::failing(app, &agents, rooms.now);
     failing.or_else(leaving).unwrap_or(Reason::NoAgentLargeEnough { size: app.size })
 }
 

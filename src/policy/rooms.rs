@@ -1,7 +1,8 @@
 //! The room of each agent during one decision: what is there, what comes free, and what of it is spoken for.
 
-use super::bases::{self, Bases, Missing};
+use super::bases::{Bases, Missing};
 use super::resources::Resources;
+use super::standing;
 use super::world::{Agent, AgentIx, AppView, BasePhase, Millis, Task, TaskPhase, World};
 use crate::api::validated::App;
 
@@ -308,7 +309,7 @@ fn ends_by(view: &AppView, task: &Task) -> Millis {
 fn count_bases(world: &World, rooms: &mut [Room], sizes: &mut [Resources], limits: &mut Room, now: Millis) {
     for (ix, agent) in world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
         for fitted in &agent.bases {
-            let used = bases::used(fitted, world);
+            let used = standing::used(fitted, world);
             if used.is_zero() {
                 continue;
             }

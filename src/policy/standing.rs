@@ -1,11 +1,15 @@
-//! How what an app builds on stands on the agents that it may use, for people.
+//! How what apps build on stands on agents: what it uses there, and what people are told of it.
 
 use std::sync::Arc;
 
 use super::bases::suits;
 use super::plan::Reason;
+use super::resources::Resources;
 use super::world::{Agent, BasePhase, Fitted, Millis, World};
-use crate::api::validated::App;
+use crate::api::validated::{App, BaseKind};
+
+/// What fetching an image uses, for as long as it takes: 10m and 32Mi.
+pub(super) const FETCHING: Resources = Resources { cpu: 10, memory: 32_000, ..Resources::ZERO };
 
 /// On how many agents the executor or image of an app is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +40,22 @@ pub fn prepared(world: &World, app: &App) -> Prepared {
     prepared
 }
 
-/// On how many agents executors of the app do not start for now, and why.
-pub(super) fn failing(app: &App, agents: &[Agent], now: Millis) -> Option<Reason> {
+/// What this base uses by itself; the rest of the world knows only of tasks.
+#[must_use]
+pub fn used(fitted: &Fitted, world: &World) -> Resources {
+    match (&fitted.executor, &fitted.phase) {
+        (_, BasePhase::Failed { .. }) => Resources::ZERO,
+        (Some(_), _) => world.executor_size,
+        (None, BasePhase::Coming) => FETCHING,
+        (None, _) => Resources::ZERO,
+    }
+}
+
+/// On how many of these agents executors of the app do not start for now, and why.
+pub(super) fn failing(app: &App, agents: &[&Agent], now: Millis) -> Option<Reason> {
+    if app.base.as_ref().is_none_or(|base| base.kind == BaseKind::Image) {
+        return None;
+    }
     let mut failed: Vec<(Millis, Millis, &Arc<str>)> = Vec::new();
     for agent in agents.iter().filter(|agent| suits(app, agent)) {
         // One that is there, or on its way, counts for more.

@@ -19,12 +19,12 @@ const FIRST_TASK: Resources = Resources { cpu: 1, memory: 0, disk: 0, gpu: 0, po
 const RETRY_MS: u64 = 700;
 
 /// Replicas are processes of the executor of this group.
-pub fn pooled(group: &str) -> Option<Base> {
-    Some(Base { key: group.into(), kind: BaseKind::Executor, ahead: true })
+pub fn pooled(group: &str) -> Base {
+    Base { key: group.into(), kind: BaseKind::Executor, ahead: true }
 }
 
-pub fn image(name: &str, ahead: bool) -> Option<Base> {
-    Some(Base { key: name.into(), kind: BaseKind::Image, ahead })
+pub fn image(name: &str, ahead: bool) -> Base {
+    Base { key: name.into(), kind: BaseKind::Image, ahead }
 }
 
 /// The executor or image with this key that a replica could use, if there is one.
@@ -123,8 +123,8 @@ impl Sim {
 
     pub fn retire(&mut self, executor: &str, ix: AgentIx) {
         let due = self.now + self.vary(self.habits.stop_ms);
-        let fitted = self.world.agents[ix.0 as usize].bases.iter_mut();
-        let fitted = fitted.filter(|fitted| fitted.executor.as_deref() == Some(executor)).next_back().unwrap();
+        let mut bases = self.world.agents[ix.0 as usize].bases.iter_mut();
+        let fitted = bases.find(|fitted| fitted.executor.as_deref() == Some(executor)).unwrap();
         (fitted.phase, fitted.since) = (BasePhase::Leaving, self.now);
         self.bases_due.insert((ix, executor.into()), due);
     }

@@ -235,9 +235,9 @@ fn set(app: &mut App, word: &str) {
         "suspended" => app.suspended = value == "true",
         "observed" => app.observed_only = value == "true",
         "patience" => app.replace_unreachable_after_ms = value.parse().unwrap(),
-        "pooled" => app.base = pooled(value),
-        "image" => app.base = image(value, false),
-        "prefetch" => app.base = image(value, true),
+        "pooled" => app.base = Some(pooled(value)),
+        "image" => app.base = Some(image(value, false)),
+        "prefetch" => app.base = Some(image(value, true)),
         "spread" => app.spread = Spread::Over(value.to_owned()),
         "where" => {
             let (attribute, value) = value.split_once(':').unwrap();
