@@ -53,6 +53,8 @@ pub struct Host {
     files: Option<Rlimit>,
     tasks: HashMap<Arc<str>, Hosted>,
     owners: HashMap<Pid, Owner>,
+    /// Which task adopted processes come from, as far as they say it.
+    marks: HashMap<Pid, Box<str>>,
     sweeping: Vec<Sweep>,
     inputs: mpsc::UnboundedSender<Input>,
     probes: u64,
@@ -94,6 +96,12 @@ struct Sweep {
     since: Instant,
 }
 
+/// A child that was not started here.
+struct Stranger {
+    pid: Pid,
+    session: Option<Pid>,
+}
+
 impl Hosted {
     fn running(&mut self, role: Role) -> &mut Option<Running> {
         match role {
@@ -111,8 +119,8 @@ impl Host {
         sandbox: Sandbox,
         inputs: mpsc::UnboundedSender<Input>,
     ) -> Self {
-        let (tasks, owners) = (HashMap::new(), HashMap::new());
-        Self { cgroups, sandbox, base, files, tasks, owners, sweeping: Vec::new(), inputs, probes: 0, rounds: 0 }
+        let (tasks, owners, marks) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { cgroups, sandbox, base, files, tasks, owners, marks, sweeping: Vec::new(), inputs, probes: 0, rounds: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -263,6 +271,7 @@ impl Host {
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) -> Option<Ended> {
+        self.marks.remove(&pid);
         let owner = self.owners.remove(&pid)?;
         // While any of the group lives, the kernel gives its number to nobody else; and to come round to it takes much longer than this.
         let _ = kill_process_group(pid, Signal::KILL);
@@ -318,16 +327,25 @@ impl Host {
         cleared
     }
 
-    /// Children that were not started here, with their session and mark: they have lost their parents.
-    fn strangers(&self) -> Vec<(Pid, Option<Pid>, Option<String>)> {
+    /// Children that were not started here: they have lost their parents.
+    fn strangers(&mut self) -> Vec<Stranger> {
         let children = processes::children().into_iter().filter(|pid| !self.owners.contains_key(pid));
-        children.map(|pid| (pid, processes::session(pid), processes::mark(pid))).collect()
+        let strangers: Vec<_> = children.map(|pid| Stranger { pid, session: processes::session(pid) }).collect();
+        for Stranger { pid, .. } in &strangers {
+            // Tasks may have many that live as long as they do: their environment is read once.
+            if !self.marks.contains_key(pid)
+                && let Some(mark) = processes::mark(*pid)
+            {
+                self.marks.insert(*pid, mark.into());
+            }
+        }
+        strangers
     }
 
-    fn left_of(&self, sweep: &Sweep, strangers: &[(Pid, Option<Pid>, Option<String>)]) -> Vec<Pid> {
+    fn left_of(&self, sweep: &Sweep, strangers: &[Stranger]) -> Vec<Pid> {
         let is_its =
-            |session: &Option<Pid>, mark: &Option<String>| *session == Some(sweep.session) || mark.as_deref() == Some(&*sweep.id);
-        let orphans = strangers.iter().filter(|(_, session, mark)| is_its(session, mark)).map(|(pid, ..)| *pid);
+            |it: &&Stranger| it.session == Some(sweep.session) || self.marks.get(&it.pid).is_some_and(|mark| **mark == *sweep.id);
+        let orphans = strangers.iter().filter(is_its).map(|it| it.pid);
         let caged = self.tasks.get(&sweep.id).and_then(|hosted| hosted.cage.as_ref()).map(Cage::processes);
         orphans.chain(caged.into_iter().flatten()).collect()
     }

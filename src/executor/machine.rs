@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use self::task::{Cause, Task};
-use super::checks::{Due, Outcome, Probe, Role, Verdict};
+use super::checks::{Probe, Role};
 use super::exit::Exit;
 use super::settings::Settings;
 use super::status::{Reason, State, Status};
@@ -16,6 +16,7 @@ use super::told::Told;
 use super::wire::{self, Event, Kill};
 use super::words::Work;
 
+mod health;
 mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -280,13 +281,6 @@ impl Machine {
         self.wake_at(next);
     }
 
-    /// A task that is being ended is not checked any longer.
-    fn abort_probes(&mut self, id: &Arc<str>) {
-        let Some(task) = self.tasks.get(id) else { return };
-        let roles = [Role::Check, Role::Health].into_iter().filter(|role| task.checker(*role).is_some());
-        self.effects.extend(roles.map(|role| Effect::Abort(id.clone(), role)));
-    }
-
     /// The main process has ended, and perhaps since the task was over its memory limit.
     pub fn exited(&mut self, id: &Arc<str>, exit: Exit, over_memory: Option<String>, now: Instant) {
         let Some(task) = self.tasks.get_mut(id) else { return };
@@ -308,49 +302,6 @@ impl Machine {
         if let Some(task) = self.tasks.remove(id) {
             self.tell(task.last_status(id));
             self.settle(now);
-        }
-    }
-
-    // ---- checks ----
-
-    /// A probe that was asked for has been made.
-    pub fn probed(&mut self, id: &Arc<str>, role: Role, outcome: &Outcome, now: Instant) {
-        let Some(task) = self.tasks.get_mut(id).filter(|task| task.is_well()) else { return };
-        let Some(checker) = task.checker_mut(role) else { return };
-        if let Outcome::Failed(why) = outcome {
-            tracing::debug!(task = %id, ?role, why, "no result");
-        }
-        let verdict = checker.judge(outcome, now);
-        let next = checker.next();
-        self.heed(id, verdict, now);
-        self.wake_at(next);
-    }
-
-    fn heed(&mut self, id: &Arc<str>, verdict: Verdict, now: Instant) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        let grace = task.grace.unwrap_or(self.grace);
-        match verdict {
-            Verdict::Unchanged => {}
-            Verdict::Status(_) => self.tell_running(id, Reason::TaskCheckStatusUpdated),
-            Verdict::Healthy => {
-                task.healthy = Some(true);
-                self.tell_running(id, Reason::TaskHealthCheckStatusUpdated);
-            }
-            Verdict::Unhealthy { is_news, fatal } => {
-                task.healthy = Some(false);
-                if is_news {
-                    self.tell_running(id, Reason::TaskHealthCheckStatusUpdated);
-                }
-                if let Some(why) = fatal {
-                    self.end(id, Cause::Unhealthy(why), grace, now);
-                }
-            }
-        }
-    }
-
-    fn tell_running(&mut self, id: &Arc<str>, reason: Reason) {
-        if let Some(task) = self.tasks.get(id) {
-            self.tell(task.status(id, State::Running).because(reason));
         }
     }
 
@@ -384,17 +335,7 @@ impl Machine {
             self.end(id, Cause::Overtime(limit), Duration::ZERO, now);
             return;
         }
-        for role in [Role::Check, Role::Health] {
-            let due = self.tasks.get_mut(id).and_then(|task| task.checker_mut(role)).map(|checker| checker.due(now));
-            match due {
-                Some(Due::Probe) => self.effects.push(Effect::Probe(id.clone(), role)),
-                Some(Due::Abort(outcome)) => {
-                    self.effects.push(Effect::Abort(id.clone(), role));
-                    self.probed(id, role, &outcome, now);
-                }
-                Some(Due::Nothing) | None => {}
-            }
-        }
+        self.look(id, now);
     }
 
     fn wake_at(&mut self, at: Option<Instant>) {

@@ -29,7 +29,7 @@
 //! - **Nothing survives its task.** When its main process has ended, its group is killed, and then, until nothing is found, whoever is in
 //!   its cgroup, or has become our child and is in its session or carries its mark (`MICROSCALER_TASK_ID`, which children inherit). The
 //!   end is told only then, so that the room it gives back is empty. Without a cgroup, a process that has both left the session and
-//!   dropped the mark escapes.
+//!   dropped the mark escapes. TERM goes to the process group of the main process; whoever has left that only hears KILL.
 //! - **The executor's end ends its tasks**: under the linux launcher by the agent, which kills the container's cgroup; else by
 //!   PR_SET_PDEATHSIG, which reaches the main process of each task and not what that has started.
 //! - **A KILL for a task that is not here is remembered** for a minute: it may overtake its LAUNCH. Nothing is answered, as with Mesos'

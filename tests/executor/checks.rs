@@ -22,7 +22,7 @@ fn changes_of_a_check_are_told() {
     let mut check = often(check);
     check.as_object_mut().unwrap().remove("grace_period_seconds");
     rig.launch("a", &json!({"shell": "echo 0 > code; exec sleep 1111", "env": [["NAME", "me"]]}), |task| {
-        task["check"] = check.clone()
+        task["check"] = check.clone();
     });
     let first = rig.reaches("a", "TASK_RUNNING");
     assert_eq!(first["check_status"], json!({"type": "COMMAND", "command": {}}));

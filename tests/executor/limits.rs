@@ -1,15 +1,19 @@
 //! Limits of each task, under the linux launcher. Needs root and cgroups.
 
+use std::path::Path;
+use std::time::Duration;
+
 use microscaler_testbed::Cluster;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::rig::{Rig, agent};
 
 #[test]
 fn too_much_memory_ends_the_task_alone() {
-    let root = format!("microscaler_test_{}", std::process::id());
-    let linux = agent().flag("launcher", "linux").flag("isolation", "cgroups/cpu,cgroups/mem").flag("cgroups_root", &*root);
-    let mut rig = Rig::with(Cluster::builder().agent(linux));
+    // Dropped after the cluster.
+    let root = Root::new("a");
+    let mut rig = root.rig();
     rig.run("modest", "exec sleep 1212");
     rig.shell("greedy", "python3 -c 'import time; x = bytearray(100 << 20); time.sleep(60)'");
     let end = rig.reaches("greedy", "TASK_FAILED");
@@ -33,22 +37,59 @@ fn too_much_memory_ends_the_task_alone() {
     rig.kill("modest", None);
     rig.reaches("modest", "TASK_KILLED");
     assert_eq!(rig.messages[0]["unlimited"], json!(null), "{:?}", rig.messages);
-    let container = std::path::Path::new("/sys/fs/cgroup/memory").join(path.trim_start_matches('/'));
+    let container = Path::new("/sys/fs/cgroup/memory").join(path.trim_start_matches('/'));
     let left = std::fs::read_dir(container.parent().unwrap()).unwrap().flatten().filter(|it| it.path().is_dir()).count();
     assert_eq!(left, 0, "cgroups of tasks that have ended are gone");
-    rig.framework.calls.teardown();
-    rig.framework.calls.flush().unwrap();
-    let deadline = std::time::Instant::now() + crate::rig::LIMIT;
-    while !rig.processes("microscaler executor").is_empty() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    drop(rig);
-    remove_cgroups(&root);
 }
 
-/// The agent leaves its own root in each hierarchy.
-fn remove_cgroups(root: &str) {
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = std::fs::remove_dir(hierarchy.path().join(root));
+#[test]
+fn whatever_ends_the_executor_the_agent_ends_all_of_it() {
+    let root = Root::new("b");
+    let mut rig = root.rig();
+    rig.run("a", "setsid env -i sleep 1313 & exec sleep 1313");
+    rig.until("both", |rig| (rig.processes("sleep 1313").len() == 2).then_some(()));
+    let executor = Pid::from_raw(rig.executor().try_into().unwrap()).unwrap();
+    kill_process(executor, Signal::KILL).unwrap();
+    rig.reaches("a", "TASK_FAILED");
+    rig.no_processes("sleep 1313");
+    let containers = Path::new("/sys/fs/cgroup/memory").join(&root.0);
+    rig.until("its cgroups are gone", |_| {
+        let inner = std::fs::read_dir(&containers).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        (inner.count() == 0).then_some(())
+    });
+}
+
+/// The cgroups beneath which an agent has its containers; it leaves its root in each hierarchy, and a container that ends with it.
+struct Root(String);
+
+impl Root {
+    fn new(name: &str) -> Self {
+        Self(format!("microscaler_test_{}_{name}", std::process::id()))
+    }
+
+    fn rig(&self) -> Rig {
+        let isolation = "cgroups/cpu,cgroups/mem";
+        let linux = agent().flag("launcher", "linux").flag("isolation", isolation).flag("cgroups_root", &*self.0);
+        Rig::with(Cluster::builder().agent(linux))
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            remove(&hierarchy.path().join(&self.0));
+        }
+    }
+}
+
+fn remove(cgroup: &Path) {
+    let inner = std::fs::read_dir(cgroup).into_iter().flatten().flatten().map(|entry| entry.path());
+    inner.filter(|path| path.is_dir()).for_each(|path| remove(&path));
+    // Whoever was killed in it may take a moment to leave.
+    for _ in 0..100 {
+        match std::fs::remove_dir(cgroup) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(20)),
+            _ => return,
+        }
     }
 }

@@ -26,6 +26,11 @@ fn tasks_share_one_executor_and_have_their_own_files() {
     assert_eq!(rig.messages.len(), 1, "{:?}", rig.messages);
     assert_eq!(rig.messages[0]["version"], env!("CARGO_PKG_VERSION"));
     assert!(rig.messages[0]["unlimited"].as_str().unwrap().contains("--launcher=linux"), "{:?}", rig.messages);
+    let message = json!({"agent_id": rig.history[0]["agent_id"], "executor_id": {"value": "pool"}, "data": ""});
+    rig.framework.calls.push("MESSAGE", "message", &message);
+    rig.framework.calls.confirm().unwrap();
+    rig.until("a second hello", |rig| (rig.messages.len() == 2).then_some(()));
+    assert_eq!(rig.messages[0], rig.messages[1]);
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use super::super::checks::Outcome;
 use super::super::settings::tests::{GIVEN, read};
 use super::super::told::tests::statuses;
 use super::*;
