@@ -341,8 +341,13 @@ fn amounts(field: &str, amounts: Option<&Amounts>, otherwise: Resources) -> Resu
     })
 }
 
-/// Each probe's port is one of the template's.
+/// Each probe's port is one of the template's; and the executor that Mesos has for Docker makes one check of a task at most.
 fn probes(template: &Template) -> Result<(), Invalid> {
+    let docker = template.image.is_some() && template.containerizer == Containerizer::Docker;
+    if docker && template.readiness.is_some() && template.liveness.is_some() {
+        let problem = "containerizer docker allows readiness or liveness, not both".to_owned();
+        return Err(Invalid::Field { field: "spec.template.readiness".to_owned(), problem });
+    }
     let liveness = template.liveness.as_ref().map(|liveness| &liveness.probe);
     for (name, probe) in [("readiness", template.readiness.as_ref()), ("liveness", liveness)] {
         let Some(probe) = probe.filter(|probe| probe.exec.is_none()) else { continue };

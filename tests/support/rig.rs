@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use microscaler::api::validated::{App, Pool};
 use microscaler::api::{MicroscaledApp, MicroscalingPool};
 use microscaler::backend::mesos::{Mesos, Setting, Store};
-use microscaler::backend::{Backend, Ending, Kill, Launch, Orders, task_id};
+use microscaler::backend::{Backend, Ending, Kill, Launch, Orders, preparation_id, task_id};
 use microscaler::engine::clock;
 use microscaler::engine::leadership::Leadership;
+use microscaler::policy::plan::Retire;
 use microscaler::policy::resources::Resources;
-use microscaler::policy::world::{AgentIx, AppView, Task, TaskPhase, World};
+use microscaler::policy::world::{AgentIx, AppView, BasePhase, Fitted, Task, TaskPhase, World};
 use microscaler::store::secrets::Secrets;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -132,6 +133,32 @@ impl Rig {
         let ids = launches.iter().map(|launch| launch.id.clone()).collect();
         self.order(Orders { launches, ..Orders::default() });
         ids
+    }
+
+    /// Puts what the app builds on on the agent.
+    pub fn prepare(&mut self, app: &Arc<App>, agent: u32) {
+        self.serial += 1;
+        self.world.apps.entry(app.key.clone()).or_default().spec = Some(app.clone());
+        let id = preparation_id(&app.base.as_ref().unwrap().key, &self.incarnation, self.serial);
+        let prepare = vec![Launch { id, app: app.clone(), agent: AgentIx(agent) }];
+        self.order(Orders { prepare, ..Orders::default() });
+    }
+
+    pub fn retire(&mut self, executor: &Arc<str>, agent: u32) {
+        let retire = vec![Retire { executor: executor.clone(), agent: AgentIx(agent) }];
+        self.order(Orders { retire, ..Orders::default() });
+    }
+
+    pub fn bases(&self, agent: usize) -> &[Fitted] {
+        self.world.agents.get(agent).map_or(&[], |agent| &agent.bases)
+    }
+
+    /// The only executor on the agent, if it is ready.
+    pub fn executor(&self, agent: usize) -> Option<Arc<str>> {
+        match self.bases(agent) {
+            [Fitted { phase: BasePhase::Ready, executor, .. }] => executor.clone(),
+            _ => None,
+        }
     }
 
     pub fn kill(&mut self, app: &Arc<App>, ids: &[Arc<str>]) {

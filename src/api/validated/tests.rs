@@ -115,6 +115,18 @@ fn a_pool_has_no_limits_unless_named() {
 }
 
 #[test]
+fn docker_checks_one_thing() {
+    let read = |containerizer: &str| {
+        let probe = json!({"exec": {"command": ["true"]}});
+        let template = json!({"resources": {"cpu": 1, "memory": "1Mi"}, "shell": "x", "image": "web", "containerizer": containerizer,
+                              "readiness": probe, "liveness": probe});
+        App::read(&app(json!({ "template": template }))).map_err(|error| error.to_string())
+    };
+    assert!(read("mesos").is_ok());
+    assert_eq!(read("docker").unwrap_err(), "spec.template.readiness: containerizer docker allows readiness or liveness, not both");
+}
+
+#[test]
 fn the_version_is_of_what_a_running_task_cannot_take_on() {
     let version = |template: Value| App::read(&app(json!({ "template": template }))).unwrap().version;
     let base = json!({

@@ -57,6 +57,8 @@ pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
         // The request is as likely to have been refused for what it says of the executor, which waits before it is started again.
         State::TaskError if executor_coming => End::Dropped,
         _ if pooled && is_executors_end(status) => if ran { End::Lost } else { End::Dropped },
+        // Its executor has ended it, as its liveness asks for.
+        State::TaskKilled if status.healthy == Some(false) => End::Failed,
         State::TaskKilled => End::Killed,
         State::TaskFinished => End::Finished,
         State::TaskFailed => End::Failed,
@@ -98,6 +100,9 @@ pub fn is_drain(status: &TaskStatus) -> bool {
 /// What happened, in words.
 pub fn message(status: &TaskStatus) -> Arc<str> {
     match status.reason.as_deref() {
+        _ if status.state == State::TaskKilled && status.healthy == Some(false) => {
+            format!("ended as it was unhealthy: {}", status.message).into()
+        }
         _ if !status.message.is_empty() => status.message.clone(),
         Some(reason) => reason.into(),
         None => format!("{:?}", status.state).into(),

@@ -1,6 +1,7 @@
 use super::super::testing::{answer, app, offer, one_core, pooled_status, status};
 use super::*;
 use crate::backend::task_id;
+use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Fitted};
 
 const EXECUTOR: &str = "microscaler.0badcafe.0000beef";
@@ -108,6 +109,7 @@ fn endings_of_the_state_table() {
         (status("", "TASK_GONE", "A"), End::Lost),
         (status("", "TASK_GONE_BY_OPERATOR", "A"), End::Lost),
         (drained, End::Lost),
+        (TaskStatus { healthy: Some(false), ..status("", "TASK_KILLED", "A") }, End::Failed),
     ];
     for (mut case, how) in cases {
         let mut bed = Bed::new();

@@ -1,9 +1,9 @@
 use super::super::testing::{answer, offer, one_core, pool, status};
-use super::super::wire::{Kind, TaskStatus};
+use super::super::wire::{Event as WireEvent, Failure, Kind, Operation, TaskStatus};
 use super::*;
 use crate::api::validated::App;
-use crate::backend::{Kill, task_id};
-use crate::policy::world::TaskPhase;
+use crate::backend::{End, Kill, Launch, Orders, task_id};
+use crate::policy::world::{AgentIx, TaskPhase};
 
 const A: AgentIx = AgentIx(0);
 
@@ -157,7 +157,7 @@ fn silence_of_missing_agents_is_waited_for_but_not_for_ever() {
 #[test]
 fn an_agent_that_is_gone_takes_its_room_along() {
     let mut bed = Bed::new();
-    let failure = Failure { agent_id: Some(Arc::<str>::from("A").into()), executor_id: None };
+    let failure = Failure { agent_id: Some(Arc::<str>::from("A").into()), executor_id: None, status: None };
     bed.event(WireEvent::Failure(failure), 10);
     assert!(!bed.world.agents[0].present);
     assert_eq!(bed.cores(), (0, 0));
