@@ -230,7 +230,7 @@ fn replicas_run_in_docker() {
     let web = app("web", "replicas: 2", SLOT, &template);
     let scaler = Scaler::start(&mesos, &[("pool.yaml", &*pool(&mesos, "")), ("web.yaml", &*web)]);
     scaler.settle(&mesos, &[("web", 2)]);
-    assert_eq!(docker.containers().unwrap().len(), 2);
+    scaler.wait("two containers", || docker.containers().unwrap().len() == 2);
     std::fs::remove_file(data.path().join("alive")).unwrap();
     scaler.wait("the end of what is not alive to be told", || {
         scaler.reason("web").contains("crash") || scaler.reason("web").contains("failed")
