@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-kubernetes test lint bench bench-planner crds install-manifests build mesos kubernetes clean
+.PHONY: help demo demo-kubernetes test lint bench bench-endurance static crds install-manifests build mesos kubernetes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,8 +28,12 @@ lint: ## Check format and lints
 
 bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, and with Kubernetes
 	cargo bench --bench reaction
+	cargo bench --bench scale
 	cargo bench --bench operator
 	cargo bench --bench planner
+
+bench-endurance: mesos ## Half an hour of flash crowds, and what becomes of the memory
+	cargo bench --bench endurance
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types
 	cargo run -q -- crd --output-dir crds
@@ -50,8 +54,15 @@ install-manifests: ## Write manifests/install anew from the chart
 build: ## Build the release binary
 	cargo build --release
 
+# --target has to be named, or RUSTFLAGS would reach procedural macros, which cannot be static.
+static: ## Build a static binary, as agents need it for pooled apps
+	host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" \
+	  cargo build --release --locked --target "$$host" --bin microscaler; \
+	echo "$${CARGO_TARGET_DIR:-target}/$$host/release/microscaler"
+
 mesos: ## Install and build what the testbed needs
-	@tests/testbed/mesos/install --zookeeper > /dev/null
+	@tests/testbed/mesos/install --zookeeper --images --docker > /dev/null
 
 kubernetes: ## Build what the testbed needs of Kubernetes, with Go
 	@tests/testbed/kubernetes/install > /dev/null

@@ -10,7 +10,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -22,6 +21,7 @@ use microscaler_testbed::{Agent, Cluster};
 use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
 use support::operator::{Kubernetes, Operator};
+use support::usage::{cpu_seconds, load, memory_mebibytes, result_path};
 use support::{PATIENCE, Scaler, sleeper};
 use tokio::runtime::Runtime;
 
@@ -40,12 +40,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let starts = starts(rounds, &runtime);
     let scale = scale(&runtime);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let report = json!({"rounds": rounds, "load": load.trim(), "starts": starts, "scale": scale});
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/operator.json");
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
-    println!("load {}", load.trim());
+    let load = load();
+    let report = json!({"rounds": rounds, "load": load, "starts": starts, "scale": scale});
+    std::fs::write(result_path("operator.json"), serde_json::to_string_pretty(&report).unwrap()).unwrap();
+    println!("load {load}");
 }
 
 fn cluster() -> Cluster {
@@ -72,7 +70,7 @@ fn rest() {
 fn starts(rounds: usize, runtime: &Runtime) -> Value {
     let mesos = cluster();
     let files = {
-        let scaler = Scaler::start(&mesos, &[]);
+        let scaler = Scaler::start_quietly(&mesos, &[]);
         (0..rounds).map(|_| from_a_file(&mesos, &scaler)).collect::<Vec<_>>()
     };
     let kubernetes = Kubernetes::start();
@@ -241,20 +239,6 @@ fn window(operator: &Operator, kubernetes: &Kubernetes, name: &str, what: impl F
 
 fn shown(requests: &BTreeMap<String, f64>) -> String {
     requests.iter().map(|(kind, rate)| format!("{kind} {rate:.1}")).collect::<Vec<_>>().join(", ")
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    // USER_HZ is 100 on every Linux.
-    ticks / 100.0
-}
-
-fn memory_mebibytes(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 /// What the API server has counted for everything that the operator writes or reads; the bench's own patches of specs among it.

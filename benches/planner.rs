@@ -7,12 +7,13 @@
 mod sim;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use microscaler::api::validated::TargetValue;
+use microscaler::api::validated::{App, Base, TargetValue};
 use microscaler::policy::resources::Resources;
-use microscaler::policy::world::{Reading, Task, TaskPhase, World};
+use microscaler::policy::world::{BasePhase, Fitted, Reading, Task, TaskPhase, World};
 use microscaler::policy::{Memory, decide};
 use sim::{Habits, Sim, app, key, metric};
 
@@ -89,6 +90,26 @@ fn all_runs() -> (World, Memory) {
     (world, memory)
 }
 
+/// Of each app, an executor of one of four groups is on every agent; or where `ready` is unset, it is still to be put there.
+fn with_executors(world: &World, ready: bool) -> World {
+    let group = |n: usize| sim::bases::pooled(&format!("group-{}", n % 4));
+    let mut world = World { executor_size: Resources::new(10, 32), executor_idle_ms: 60_000, ..world.clone() };
+    for (n, view) in world.apps.values_mut().enumerate() {
+        view.spec = view.spec.as_deref().map(|spec| Arc::new(App { base: Some(group(n)), ..spec.clone() }));
+    }
+    for (n, agent) in world.agents.iter_mut().enumerate().filter(|_| ready) {
+        let fitted = |group: Base| Fitted {
+            key: Some(group.key.to_string().into()),
+            executor: Some(format!("{}-{n}", group.key).into()),
+            phase: BasePhase::Ready,
+            since: 1000,
+            unlimited: None,
+        };
+        agent.bases = (0..4).map(group).map(fitted).collect();
+    }
+    world
+}
+
 fn push(world: &mut World, app: &str, value: f64) {
     world.apps.get_mut(&key(app)).unwrap().readings[0] = Reading { value: Some((value, 2000)), failure: None };
 }
@@ -133,6 +154,13 @@ fn planner(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_batched(|| memory.clone(), |memory| decide(&world, memory, 2000), BatchSize::LargeInput);
         });
+    }
+    for (name, ready) in [("one_demand_changed_with_executors", true), ("executors_put_everywhere", false)] {
+        let mut world = with_executors(&world, ready);
+        push(&mut world, "app-0000", 600.0);
+        let (plan, _) = decide(&world, memory.clone(), 2000);
+        println!("{name}: {} prepared, {} starts, {} stops", plan.prepare.len(), plan.starts.len(), plan.stops.len());
+        println!("{name}: {:.2} ms of processor time", processor_ms(|| memory.clone(), |memory| decide(&world, memory, 2000)));
     }
     let world = nothing_runs();
     println!(

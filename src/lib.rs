@@ -24,6 +24,7 @@
 //! | the judgement | [`policy`] |
 //! | the loop, status and events | [`engine`] |
 //! | what runs the containers | [`backend`] |
+//! | what runs on the agents | [`executor`] |
 //! | the operator's side of Kubernetes: watches, status, leadership | [`kubernetes`] |
 //! | HTTP | [`server`] |
 //! | verbs of the command line | [`cli`] |
@@ -41,6 +42,9 @@
 //!   from a framework's newest subscriber; only what is written to the API server waits for a renewed lease.
 //! - **Believed room.** Mesos re-offers room that has come free only at its next interval, unless asked by REVIVE. So each agent has room
 //!   that is held (tasks start there at once) and room that is expected (it has to be asked for), and a plan may count on both.
+//! - **Two ways to launch.** `isolated`: Mesos makes a container for each task. `pooled`: our own executor runs already, one per agent and
+//!   isolation group, and forks each task, which is still one task of Mesos. So accounting and reconciliation stay true, and a start takes
+//!   milliseconds. An executor's room is set aside before anything else is placed, so that judgement about replicas need not know of it.
 //! - **Unknown is not zero.** A reading has an age and may have failed; missing data never scales down.
 //! - **Stopping stops nothing.** Tasks outlive Microscaler; only deleting their app, or `drain`, ends them.
 

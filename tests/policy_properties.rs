@@ -6,11 +6,12 @@
 mod sim;
 
 use microscaler::api::template::{Operator, Requirement};
-use microscaler::api::validated::{App, FallbackTo, Spread, TargetValue, Version};
+use microscaler::api::validated::{App, BaseKind, FallbackTo, Spread, TargetValue, Version};
 use microscaler::backend::End;
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AgentIx, Reading, TaskPhase};
 use proptest::prelude::*;
+use sim::bases::{image, is_barred, pooled, usable};
 use sim::{Habits, Sim, app, key, metric};
 
 const STALE_AFTER_MS: u64 = 60_000;
@@ -26,6 +27,9 @@ enum Event {
     Lose(u32),
     Crash(usize),
     Delete(usize),
+    ExecutorDies(u32),
+    ExecutorsFail(u32),
+    ExecutorsWork,
     Limits(u8),
     NewAgent(u8),
     Pass(u16),
@@ -36,6 +40,7 @@ struct Cluster {
     agents: Vec<(u8, u8, bool)>,
     apps: Vec<App>,
     headroom: u8,
+    executor_cpu: i64,
     seed: u64,
     survey_ms: Option<u64>,
     rival: Option<u32>,
@@ -55,6 +60,11 @@ prop_compose! {
         only_x in 0..5,
         fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
         surge in 1..3_i64,
+        base in prop_oneof![
+            2 => Just(None),
+            1 => (0..2).prop_map(|n| Some(pooled(&format!("group{n}")))),
+            1 => (0..2, any::<bool>()).prop_map(|(n, ahead)| Some(image(&format!("image{n}{ahead}"), ahead))),
+        ],
     ) -> App {
         let mut app = app("x");
         app.priority = priority;
@@ -75,6 +85,7 @@ prop_compose! {
         }
         app.fallback = fallback;
         app.max_surge = surge;
+        app.base = base;
         app
     }
 }
@@ -91,6 +102,9 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => (0..4_u32).prop_map(Event::Lose),
         1 => (0..5_usize).prop_map(Event::Crash),
         1 => (0..5_usize).prop_map(Event::Delete),
+        1 => (0..4_u32).prop_map(Event::ExecutorDies),
+        1 => (0..4_u32).prop_map(Event::ExecutorsFail),
+        1 => Just(Event::ExecutorsWork),
         1 => (4..30_u8).prop_map(Event::Limits),
         1 => (1..4_u8).prop_map(Event::NewAgent),
     ]
@@ -101,6 +115,7 @@ prop_compose! {
         agents in prop::collection::vec((1..8_u8, 1..8_u8, any::<bool>()), 1..5),
         apps in prop::collection::vec(an_app(), 1..6),
         headroom in prop_oneof![2 => Just(0_u8), 1 => 1..4_u8],
+        executor_cpu in prop_oneof![Just(10_i64), Just(100), Just(700)],
         seed in any::<u64>(),
         survey_ms in prop::option::of(1..500_u64),
         rival in prop::option::of(1..4_u32),
@@ -110,7 +125,7 @@ prop_compose! {
         for (i, app) in apps.iter_mut().enumerate() {
             app.key = key(&format!("app{i}"));
         }
-        Cluster { agents, apps, headroom, seed, survey_ms, rival, events }
+        Cluster { agents, apps, headroom, executor_cpu, seed, survey_ms, rival, events }
     }
 }
 
@@ -119,6 +134,7 @@ fn build(cluster: &Cluster) -> Sim {
         start_ms: 80,
         stop_ms: 120,
         offer_ms: 40,
+        base_ms: 150,
         jitter: Some(cluster.seed),
         survey_ms: cluster.survey_ms,
         rival: cluster.rival,
@@ -127,6 +143,7 @@ fn build(cluster: &Cluster) -> Sim {
         let room = Resources::new(i64::from(*cpu) * 1000, i64::from(*memory) * 128);
         sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
     }
+    (sim.world.executor_size, sim.world.executor_idle_ms) = (Resources::new(cluster.executor_cpu, 32), 2000);
     sim.world.headroom = Resources::new(i64::from(cluster.headroom) * 1000, 0);
     cluster.apps.iter().for_each(|app| sim.set_app(app.clone()));
     sim
@@ -154,6 +171,9 @@ fn happen(sim: &mut Sim, event: &Event, apps: usize, agents: usize) {
         Event::Unreachable(n) if sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), false),
         Event::Back(n) if !sim.world.agents[agent(n).0 as usize].present => sim.set_reachable(agent(n), true),
         Event::Lose(n) => sim.lose(agent(n)),
+        Event::ExecutorDies(n) => sim.executor_dies(agent(n)),
+        Event::ExecutorsFail(n) => sim.failing.extend([agent(n)]),
+        Event::ExecutorsWork => sim.failing.clear(),
         Event::Limits(n) => sim.world.limits.cpu = i64::from(n) * 1000,
         Event::NewAgent(cpu) => sim.hide_agent(Resources::new(i64::from(cpu) * 1000, 512), &[("rack", "y")]),
         Event::Pass(ms) => {
@@ -187,8 +207,16 @@ fn nobody_starves(sim: &Sim) {
             continue;
         }
         for (ix, agent) in sim.world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
+            let executor = app.base.as_ref().filter(|base| base.kind == BaseKind::Executor);
+            if executor.is_some_and(|base| is_barred(agent, &base.key, sim.now)) {
+                continue;
+            }
             let allowed = app.requirements.is_empty() || agent.attributes.get("rack").is_some_and(|rack| rack == "x");
             let mut room = agent.held + agent.expected;
+            // What is still wanted there ranks like the most important app that wants it.
+            let missing = sim.missing(agent);
+            let aside = missing.iter().filter(|(_, priority)| *priority <= app.priority);
+            aside.for_each(|(base, _)| room -= sim.base_size(base));
             for (other, spec) in &views {
                 let floor = spec.min;
                 let above = usize::try_from((sim::live(other) - floor).max(0)).unwrap();
@@ -207,6 +235,31 @@ fn nobody_starves(sim: &Sim) {
     }
 }
 
+/// At rest, every base is where it is wanted, unless what is there and as important leaves no room.
+fn bases_are_there(sim: &Sim) {
+    let views: Vec<_> = sim.world.apps.values().filter_map(|view| Some((view, view.spec.clone()?))).collect();
+    for (ix, agent) in sim.world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
+        for (base, priority) in sim.missing(agent) {
+            let mut room = agent.held + agent.expected;
+            for (view, spec) in &views {
+                let above = usize::try_from((sim::live(view) - spec.min).max(0)).unwrap();
+                let lower = spec.priority > priority || (spec.remainder.is_some() && spec.demand.is_empty());
+                let here = view.tasks.iter().filter(|task| task.agent.0 as usize == ix && lower);
+                room = here.take(above).fold(room, |room, task| room + task.resources);
+            }
+            let limited = sim.world.limits != Resources::UNLIMITED;
+            assert!(limited || !sim.base_size(&base).fits(room), "{base:?} fits the {room} of agent {ix}: {:#?}", sim.last);
+        }
+        let wanted = |key: &str| sim.wanted_by(agent, key).is_some();
+        for fitted in agent.bases.iter().filter(|fitted| fitted.executor.is_some()) {
+            let key = fitted.key.as_deref().unwrap();
+            assert!(wanted(key) || sim.has_tasks(fitted), "{fitted:?} is wanted");
+        }
+        let keys: Vec<_> = agent.bases.iter().filter(|fitted| usable(agent, fitted.key.as_deref().unwrap()).is_some()).collect();
+        assert!(keys.iter().all(|one| keys.iter().filter(|other| one.key == other.key).count() == 1), "one of each: {keys:?}");
+    }
+}
+
 fn run(cluster: &Cluster) {
     let mut sim = build(cluster);
     sim.decide();
@@ -220,10 +273,12 @@ fn run(cluster: &Cluster) {
                 .sum()
         };
         for (ix, capacity) in sim.capacity.iter().enumerate() {
-            assert!(used(ix).fits(*capacity), "agent {ix} is within its capacity");
+            let all = used(ix) + sim.used_by_bases(ix);
+            assert!(!sim.world.agents[ix].present || all.fits(*capacity), "agent {ix} is within its capacity: {all}");
         }
     }
     sim.habits.rival = None;
+    sim.failing.clear();
     // Quiet: values stay fresh and the same, crash loops get the time to end.
     for app in &cluster.apps {
         if let Some(view) = sim.world.apps.get_mut(&app.key)
@@ -234,13 +289,16 @@ fn run(cluster: &Cluster) {
         }
     }
     let mut rounds = 0;
-    let (mut since_change, mut changed_at) = (0, sim.now);
+    let (mut since_change, mut changed_at) = (0, sim.now + 61_000);
+    // Agents on which tasks were dropped with their executor are left alone for a minute.
+    sim.advance(sim.now + 61_000);
     while since_change < 50 || sim.now < changed_at + 10_000 {
         rounds += 1;
         assert!(rounds < 2000, "it comes to rest: {:#?}", sim.last);
         refresh(&mut sim);
         let plan = sim.decide();
-        (since_change, changed_at) = if plan.is_idle() { (since_change + 1, changed_at) } else { (0, sim.now) };
+        let idle = plan.is_idle() && plan.prepare.is_empty() && plan.retire.is_empty();
+        (since_change, changed_at) = if idle { (since_change + 1, changed_at) } else { (0, sim.now) };
         let next = sim.next().unwrap_or(sim.now + 1000);
         sim.advance(next.clamp(sim.now + 1, sim.now + 5000));
     }
@@ -251,6 +309,7 @@ fn run(cluster: &Cluster) {
         sim.world.agents,
         sim.world.limits
     );
+    bases_are_there(&sim);
     nobody_starves(&sim);
 }
 

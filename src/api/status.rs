@@ -38,12 +38,17 @@ pub struct AppStatus {
     /// The metrics as last read, in a few words: jobs 120, cpu 0.7 (stale).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub demand_summary: String,
+    /// Of the agents that the app may use, those that are prepared for it: 3/4. Of a pooled app its executor is there, of an app with
+    /// prefetch its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<String>,
     /// Why it is so, in words.
     pub reason: String,
     /// Time from the last change of what is wanted until it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_convergence_milliseconds: Option<f64>,
-    /// Ready, Reconciling, Stalled, DemandAvailable, CapacityLimited and GivingWay.
+    /// Ready, Reconciling, Stalled, DemandAvailable, CapacityLimited and GivingWay. Of pooled apps also LimitsEnforced: whether replicas
+    /// are held to their memory and CPU.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -20,6 +20,8 @@ use super::quantity::Quantity;
         .message("pooled replicas run in images by containerizer mesos: docker would lose them when an agent restarts"),
     validation = Rule::new("self.launch == 'isolated' || !has(self.resources.gpu) || self.resources.gpu == 0")
         .message("pooled replicas share a container, and so cannot have a gpu each"),
+    validation = Rule::new("self.containerizer == 'mesos' || !has(self.readiness) || !has(self.liveness)")
+        .message("docker knows one check of a container: name readiness or liveness"),
     validation = Rule::new("!has(self.readiness) || has(self.readiness.exec) || (has(self.ports) && self.ports.size() > 0)")
         .message("readiness by http or tcp needs one of ports"),
     validation = Rule::new("!has(self.liveness) || has(self.liveness.exec) || (has(self.ports) && self.ports.size() > 0)")

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::client::Server;
 use super::table;
+use crate::api::container::Launch;
 use crate::api::status::AppStatus;
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
@@ -72,7 +73,7 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
     let status = app.status.clone().unwrap_or_default();
     let max = app.spec.max_replicas.map_or_else(|| "as many as the pool holds".to_owned(), |max| max.to_string());
     let last = status.last_convergence_milliseconds.map_or_else(|| "<none>".to_owned(), |ms| format!("took {ms} ms to run"));
-    let fields = [
+    let mut fields = vec![
         ("Name", args.name.clone()),
         ("Namespace", args.namespace.clone()),
         ("Pool", app.spec.pool.clone()),
@@ -81,9 +82,12 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         ("Status", status.phase.map_or_else(|| "<unknown>".to_owned(), |phase| phase.to_string())),
         ("Reason", status.reason.clone()),
         ("Counts", counts(&status)),
+    ];
+    fields.extend(prepared(app, &status));
+    fields.extend([
         ("Last change", last),
         ("Generation", format!("{} (observed {})", app.metadata.generation.unwrap_or(0), status.observed_generation)),
-    ];
+    ]);
     let mut text = fields_text(&fields);
     text += &section(
         "Demand",
@@ -103,6 +107,17 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         }),
     );
     text + &conditions_text(&status.conditions) + &events_text(events)
+}
+
+/// On how many agents executors or images are, and whether the executors hold replicas to what they may use.
+fn prepared(app: &MicroscaledApp, status: &AppStatus) -> Option<(&'static str, String)> {
+    let agents = format!("{} agents", status.prepared.as_ref()?.replace('/', " of "));
+    if app.spec.template.launch == Launch::Isolated {
+        return Some(("Image", agents));
+    }
+    let unlimited = status.conditions.iter().find(|condition| condition.type_ == "LimitsEnforced" && condition.status == "False");
+    let but = unlimited.map(|condition| format!("; {}", condition.message)).unwrap_or_default();
+    Some(("Executors", agents + &but))
 }
 
 fn counts(status: &AppStatus) -> String {

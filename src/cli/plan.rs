@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{run, table};
-use crate::api::validated::{Key, Pool};
+use crate::api::validated::{BaseKind, Key, Pool};
 use crate::backend::mesos::survey;
 use crate::engine::{clock, snapshot};
 use crate::policy::plan::{Plan, Stop};
@@ -114,6 +114,14 @@ fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
     for wait in &plan.waits {
         let what = if wait.free { "once its free room is offered" } else { "once that room has come free" };
         *steps.entry((2, format!("start {} on {} {what}", wait.app, host(wait.agent)))).or_default() += 1;
+    }
+    for prepare in &plan.prepare {
+        let base = world.apps.get(&prepare.app).and_then(|view| view.spec.as_ref()?.base.as_ref());
+        let what = if base.is_some_and(|base| base.kind == BaseKind::Image) { "fetch the image" } else { "start the executor" };
+        *steps.entry((3, format!("{what} of {} on {}", prepare.app, host(prepare.agent)))).or_default() += 1;
+    }
+    for retire in &plan.retire {
+        *steps.entry((4, format!("end   executor {} on {}", retire.executor, host(retire.agent)))).or_default() += 1;
     }
     if steps.is_empty() {
         return text + "  nothing to do\n";

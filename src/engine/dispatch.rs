@@ -40,7 +40,13 @@ impl Dispatcher {
             retire: plan.retire.clone(),
             release: plan.release.clone(),
             recall: plan.recall,
-            awaited: plan.waits.iter().filter(|wait| wait.free).map(|wait| wait.agent).collect(),
+            awaited: plan
+                .waits
+                .iter()
+                .filter(|wait| wait.free)
+                .map(|wait| wait.agent)
+                .chain(plan.sought.iter().copied())
+                .collect(),
             quiet: plan.quiet,
             caused_at,
         }

@@ -7,7 +7,7 @@ use super::report::{Event, EventKind};
 use crate::api::status::Phase;
 use crate::api::validated::Key;
 use crate::backend::{End, Ending, Note};
-use crate::policy::plan::{Plan, StopReason, Verdict};
+use crate::policy::plan::{Plan, Reason, StopReason, Verdict};
 
 /// What the new plan changes for each app.
 #[must_use]
@@ -47,6 +47,9 @@ fn entered_phase(pool: &Key, app: &Key, old: Option<&Verdict>, new: &Verdict) ->
     let (kind, word) = match new.phase {
         Phase::CapacityLimited => (EventKind::Warning, "CapacityLimited"),
         Phase::Stale => (EventKind::Warning, "DemandStale"),
+        Phase::Failed if matches!(new.reasons.first(), Some(Reason::ExecutorsFail { .. })) => {
+            (EventKind::Warning, "ExecutorsFail")
+        }
         Phase::Failed => (EventKind::Warning, "CrashLoop"),
         Phase::Suspended => (EventKind::Normal, "Suspended"),
         Phase::Converged | Phase::Growing | Phase::Shrinking | Phase::GivingWay => return None,

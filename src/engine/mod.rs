@@ -10,6 +10,7 @@
 //! | specs and readings → world | [`snapshot`] |
 //! | plan → orders; the one gate | [`dispatch`] |
 //! | plan → status and conditions | [`status`] |
+//! | executors and images → status | `preparations` |
 //! | plan → events for people | [`events`] |
 //! | reaction and convergence times | [`progress`] |
 //! | what the rest of the program sees of an engine | [`report`] |
@@ -38,6 +39,7 @@ pub mod dispatch;
 pub mod events;
 pub mod leadership;
 pub mod pools;
+mod preparations;
 pub mod progress;
 pub mod report;
 pub mod snapshot;

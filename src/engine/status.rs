@@ -6,14 +6,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::preparations::{self, Preparations, Told};
 use super::progress::Progress;
 use super::report::{AppReport, Report, TaskReport};
 use crate::api::MicroscalingPool;
 use crate::api::status::{AppStatus, DemandState, DemandStatus, Phase, PoolStatus};
 use crate::api::validated::{App, Key};
 use crate::backend::Standing;
-use crate::policy::plan::{Plan, Verdict};
+use crate::policy::plan::{Plan, Reason, Verdict};
 use crate::policy::resources::Resources;
+use crate::policy::standing::{self, Prepared};
 use crate::policy::world::{AppView, Millis, TaskPhase, World};
 use crate::store::{AppSpec, SpecProblem, Specs};
 
@@ -38,6 +40,7 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
     let apps = sight.specs.apps.iter().filter(|(_, spec)| spec.app.pool == pool_key);
     // Both lists are in order of their keys, so that one walk finds each app's previous status.
     let mut before = previous.apps.iter().peekable();
+    let mut bases = Preparations::new(sight.world);
     let apps = apps.map(|(key, spec)| {
         let name = |report: &AppReport| (report.spec.metadata.namespace.clone(), report.spec.metadata.name.clone());
         let this = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
@@ -45,7 +48,7 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
         let old = before.next_if(|report| name(report) == this).map(|report| &report.status);
         // A Microscaler that has just started, or come to lead, goes on where the last one stopped.
         let old = old.or(spec.raw.status.as_ref());
-        AppReport { spec: spec.raw.clone(), status: app_status(sight, key, spec, old) }
+        AppReport { spec: spec.raw.clone(), status: app_status(sight, key, spec, bases.of(&spec.app), old) }
     });
     let apps = apps.collect();
     Report {
@@ -69,13 +72,18 @@ fn pool_key(pool: &MicroscalingPool) -> Key {
     Key::new(pool.metadata.namespace.as_deref().unwrap_or("default"), pool.metadata.name.as_deref().unwrap_or_default())
 }
 
-fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>) -> AppStatus {
+fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, prepared: Option<&Prepared>, old: Option<&AppStatus>) -> AppStatus {
     let (Some(view), Some(verdict)) = (sight.world.apps.get(key), sight.plan.verdicts.get(key)) else {
         return AppStatus { reason: "not judged yet".to_owned(), conditions: unjudged(sight, spec), ..AppStatus::default() };
     };
     let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key));
     let reason = reason(sight, verdict, problem);
     let demand = demand(&spec.app, view, verdict, sight.now);
+    let mut conditions = app_conditions(sight, spec, verdict, problem, &reason, old);
+    if let Some(limited) = prepared.filter(|_| preparations::is_pooled(&spec.app)).map(preparations::limits_enforced) {
+        let old = old.map_or(&[][..], |old| &old.conditions);
+        conditions.push(condition_of(sight, "LimitsEnforced", &limited, generation(spec, problem), old));
+    }
     AppStatus {
         observed_generation: generation(spec, problem),
         phase: Some(verdict.phase),
@@ -89,12 +97,13 @@ fn app_status(sight: &Sight, key: &Key, spec: &AppSpec, old: Option<&AppStatus>)
         selector: format!("microscaling.dev/app={}", key.name()),
         demand_summary: demand_summary(&demand),
         demand,
+        prepared: prepared.map(preparations::in_words),
         last_convergence_milliseconds: sight
             .progress
             .last(key)
             .map(|took| to_tenths(took.as_secs_f64() * 1000.0))
             .or_else(|| old.and_then(|old| old.last_convergence_milliseconds)),
-        conditions: app_conditions(sight, spec, verdict, problem, &reason, old),
+        conditions,
         reason,
     }
 }
@@ -167,6 +176,8 @@ fn app_conditions(
         "BadSpec"
     } else if sight.standing.stalled {
         "Disconnected"
+    } else if matches!(verdict.reasons.first(), Some(Reason::ExecutorsFail { .. })) {
+        "ExecutorsFail"
     } else {
         "TasksFail"
     };
@@ -216,13 +227,18 @@ fn condition(
     generation: i64,
     old: &[Condition],
 ) -> Condition {
-    let status = if status { "True" } else { "False" };
-    let kept = old.iter().find(|old| old.type_ == kind && old.status == status).map(|old| old.last_transition_time.clone());
+    let told = Told { status: if status { "True" } else { "False" }, word, message: message.to_owned() };
+    condition_of(sight, kind, &told, generation, old)
+}
+
+fn condition_of(sight: &Sight, kind: &str, told: &Told, generation: i64, old: &[Condition]) -> Condition {
+    let Told { status, word, message } = told;
+    let kept = old.iter().find(|old| old.type_ == kind && old.status == *status).map(|old| old.last_transition_time.clone());
     Condition {
         type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: word.to_owned(),
-        message: message.to_owned(),
+        status: (*status).to_owned(),
+        reason: (*word).to_owned(),
+        message: message.clone(),
         observed_generation: Some(generation),
         last_transition_time: kept.unwrap_or(Time(sight.timestamp)),
     }
@@ -233,7 +249,8 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
     let generation = sight.pool.metadata.generation.unwrap_or(0);
     let present = || world.agents.iter().filter(|agent| agent.present);
     let living = || world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
-    let used: Resources = living().map(|task| task.resources).sum();
+    let executors = present().flat_map(|agent| &agent.bases).map(|fitted| standing::used(fitted, world));
+    let used: Resources = living().map(|task| task.resources).chain(executors).sum();
     let free: Resources = present().map(|agent| agent.held + agent.expected).sum();
     let (median, p99) = sight.progress.reactions().unzip();
     let milliseconds = |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 100.0);

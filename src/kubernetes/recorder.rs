@@ -264,7 +264,8 @@ fn action(reason: &str) -> &'static str {
 fn known_action(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" | "Suspended" => "Scale",
-        "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "TaskReturned" | "LaunchStuck" | "CrashLoop" => "Run",
+        "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "TaskReturned" | "LaunchStuck" | "CrashLoop"
+        | "ExecutorsFail" => "Run",
         "DemandStale" => "ReadDemand",
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",

@@ -7,13 +7,14 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use super::bases::Bases;
 use super::claim::{Claim, is_live};
 use super::offers;
-use super::place::{Rank, Rooms};
 use super::plan::{Plan, Stop, StopReason};
 use super::preempt::{Victims, freed, prune};
 use super::resources::Resources;
 use super::rollout;
+use super::rooms::{Level, Rank, Rooms};
 use super::seat::{Band, Seat, Turn};
 use super::world::{AgentIx, AppView, Millis, World};
 use crate::api::validated::Key;
@@ -40,7 +41,9 @@ pub(super) fn allocate<'a>(
     frozen: impl Fn(&Claim) -> bool,
     now: Millis,
 ) -> Allocation<'a> {
-    let rooms = Rooms::of(world, now);
+    // An app that is merely observed wants nothing put anywhere, except in the rehearsal of what it would get.
+    let bases = Bases::of(world, claims, |claim| !claim.app.observed_only || !frozen(claim), now);
+    let rooms = Rooms::of(world, bases, now);
     let seats = claims.iter().map(|claim| Seat::new(claim, frozen(claim), &rooms)).collect();
     let (queue, plan) = (BinaryHeap::new(), Plan::default());
     let mut all = Allocation { world, now, seats, rooms, victims: None, queue, wake_at: None, plan };
@@ -49,6 +52,7 @@ pub(super) fn allocate<'a>(
     all.keep_turns();
     all.keep_within_limits();
     all.serve(Band::Floor);
+    all.put_bases();
     all.restore_headroom();
     all.serve(Band::Remainder);
     all
@@ -57,10 +61,13 @@ pub(super) fn allocate<'a>(
 impl<'a> Allocation<'a> {
     /// The plan, still without verdicts, and what each app got.
     pub fn finish(mut self) -> (Plan, Vec<Seat<'a>>) {
+        self.leave_out_what_comes_along();
         offers::settle(&mut self.plan, &self.rooms, &self.seats, self.world.headroom);
         // What waits for tasks that do not end has to look elsewhere then.
-        let overdue = self.rooms.overdue_at.filter(|_| self.plan.waits.iter().any(|wait| !wait.free));
-        self.plan.wake_at = self.wake_at.into_iter().chain(overdue).min();
+        let bases = &self.rooms.bases;
+        let waits = self.plan.waits.iter().any(|wait| !wait.free) || bases.awaited.iter().any(|(_, level)| *level == Level::Soon);
+        let overdue = self.rooms.overdue_at.filter(|_| waits);
+        self.plan.wake_at = self.wake_at.into_iter().chain(overdue).chain(bases.wake_at).min();
         (self.plan, self.seats)
     }
 
@@ -173,7 +180,7 @@ impl<'a> Allocation<'a> {
     }
 
     /// Serves everything from this band on (wants come with floors), one replica at a time, in the one order.
-    fn serve(&mut self, first: Band) {
+    pub fn serve(&mut self, first: Band) {
         for app in 0..self.seats.len() {
             self.enqueue(app, first);
         }

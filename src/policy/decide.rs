@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::allocate::{Allocation, allocate};
+use super::bases;
 use super::claim::Claim;
 use super::memory::Memory;
 use super::plan::{Plan, Verdict};
@@ -16,11 +17,14 @@ use crate::api::validated::Key;
 pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) {
     memory.forget(world);
     let claims = claims(world, &mut memory, now);
-    let (mut plan, seats) = allocate(world, &claims, is_hands_off, now).finish();
+    let allocation = allocate(world, &claims, is_hands_off, now);
+    let (retire, idle_until) = bases::retire(world, &allocation.rooms.bases, &mut memory, now);
+    let (mut plan, seats) = allocation.finish();
+    plan.retire = retire;
     memory.note(&plan);
     plan.verdicts = verdicts(world, &seats, &memory, now);
     observe(&mut plan.verdicts, world, &claims, now);
-    plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).chain(plan.wake_at).min();
+    plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).chain(plan.wake_at).chain(idle_until).min();
     (plan, memory)
 }
 

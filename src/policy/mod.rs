@@ -20,16 +20,21 @@
 //! | who gets the room, in which order | `allocate` |
 //! | how one replica comes to its room | `serve` |
 //! | what an app has got so far | `seat` |
-//! | rooms of agents, conditions, packing, spreading | `place` |
+//! | the room of each agent | `rooms` |
+//! | conditions, packing, spreading | `place` |
+//! | executors and images: which are wanted where, and which are there | `bases` |
+//! | how they get there before they are needed | `prepare` |
 //! | whose room is taken | `preempt` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
+//! | how executors and images stand: what they use, and what is told | [`standing`] |
 //! | what one decision hands to the next: [`Memory`] | `memory` |
 //! | resource vectors | [`resources`] |
 
 mod allocate;
 mod backoff;
+mod bases;
 mod claim;
 mod damp;
 mod decide;
@@ -38,10 +43,13 @@ mod offers;
 mod place;
 pub mod plan;
 mod preempt;
+mod prepare;
 pub mod resources;
 mod rollout;
+mod rooms;
 mod seat;
 mod serve;
+pub mod standing;
 #[cfg(test)]
 mod testing;
 mod verdict;

@@ -22,7 +22,9 @@ pub struct Plan {
     pub prepare: Vec<Prepare>,
     /// Executors to end: nobody has wanted them for a while.
     pub retire: Vec<Retire>,
-    /// Agents whose held offers are of no use and should be given back. Agents in `starts` are not named here.
+    /// Agents on which a base is to be put in room that is there but not in held offers: it has to be asked for.
+    pub sought: Vec<AgentIx>,
+    /// Agents whose held offers are of no use and should be given back. Agents in `starts` and `prepare` are not named here.
     pub release: Vec<AgentIx>,
     /// Room is wanted that is not in held offers: ask for it.
     pub recall: bool,
@@ -207,6 +209,14 @@ pub enum Reason {
         last: Arc<str>,
         retry_in_ms: u64,
     },
+    /// On these agents, and it runs nowhere else.
+    ExecutorsFail {
+        agents: i64,
+        last: Arc<str>,
+        retry_in_ms: u64,
+    },
+    /// The executors that there are have to end before new ones start.
+    ExecutorsLeave,
     RollingOut {
         old: i64,
         new: i64,

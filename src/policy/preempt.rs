@@ -7,9 +7,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::claim::{is_live, is_ready};
-use super::place::{Rank, Rooms, age, share};
+use super::place::age;
 use super::resources::Resources;
 use super::rollout::is_old;
+use super::rooms::{Rank, Rooms, share};
 use super::seat::Seat;
 use super::world::{AgentIx, Millis};
 
@@ -124,7 +125,14 @@ impl Victims {
     }
 
     /// Victims below `winner` on this agent that give `need` room; `None` when they cannot.
-    fn plan(&mut self, seats: &[Seat], rooms: &Rooms, agent: AgentIx, winner: Rank, need: Resources) -> Option<Vec<Candidate>> {
+    pub fn plan(
+        &mut self,
+        seats: &[Seat],
+        rooms: &Rooms,
+        agent: AgentIx,
+        winner: Rank,
+        need: Resources,
+    ) -> Option<Vec<Candidate>> {
         let room = rooms.at(agent).open(winner);
         let mut chosen = Vec::new();
         if !choose(self.on(seats, rooms, agent).iter(), seats, winner, need, room, &mut chosen) {

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::claim::{Claim, is_live, is_ready};
-use super::place::{Level, Rank, Rooms, Seeker, share};
+use super::place::Seeker;
 use super::plan::Reason;
 use super::preempt::Hunt;
 use super::rollout;
+use super::rooms::{Level, Rank, Rooms, share};
 use super::world::{AgentIx, TaskPhase};
 
 /// What an app gets in this decision.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::allocate::Allocation;
 use super::claim::Claim;
-use super::place::{LEVELS, Level, Rank, allows, hopeless};
+use super::place::{allows, hopeless};
 use super::plan::{Start, StopReason, Wait};
 use super::preempt::{Candidate, Hunt, Victims, freed, freed_on, prune};
 use super::resources::Resources;
 use super::rollout;
+use super::rooms::{LEVELS, Level, Rank};
 use super::seat::{Band, Short};
 use super::world::AgentIx;
 
@@ -43,17 +44,17 @@ impl Allocation<'_> {
     /// Takes the turn where it waited before, unless it can start somewhere at once.
     fn resume(&mut self, app: usize, rank: Rank) -> bool {
         let seat = &mut self.seats[app];
-        let size = seat.claim.app.size;
+        let spec = seat.claim.app;
         while let Some((agent, kept_as)) = seat.turns.pop_front() {
-            self.rooms.let_go(agent, kept_as, size);
+            self.rooms.let_go(agent, kept_as, spec.size);
             let found = if !allows(seat.claim, &self.rooms, agent) {
                 None
-            } else if self.rooms.fits(agent, size, Level::Now, rank) {
+            } else if self.rooms.takes(spec, agent, Level::Now, rank) {
                 Some((agent, Level::Now))
             } else if let Some(other) = seat.find(&self.rooms, Level::Now, rank) {
                 Some((other, Level::Now))
             } else {
-                LEVELS.into_iter().find(|level| self.rooms.fits(agent, size, *level, rank)).map(|level| (agent, level))
+                LEVELS.into_iter().find(|level| self.rooms.takes(spec, agent, *level, rank)).map(|level| (agent, level))
             };
             if let Some((agent, level)) = found {
                 self.place(app, agent, level);
@@ -96,7 +97,7 @@ impl Allocation<'_> {
             return None;
         }
         let seat = &mut self.seats[app];
-        let (agent, mut chosen) = if let Some(agent) = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank) {
+        let (agent, chosen) = if let Some(agent) = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank) {
             (agent, Vec::new())
         } else {
             let mut hunt = seat.hunt.take().unwrap_or_else(|| {
@@ -107,15 +108,27 @@ impl Allocation<'_> {
             self.seats[app].hunt = Some(hunt);
             best?
         };
+        self.within_limits(agent, rank, size, chosen).map(|chosen| (agent, chosen))
+    }
+
+    /// Adds victims anywhere, where the pool's limits stand in the way of room on this agent.
+    pub fn within_limits(
+        &mut self,
+        agent: AgentIx,
+        rank: Rank,
+        size: Resources,
+        mut chosen: Vec<Candidate>,
+    ) -> Option<Vec<Candidate>> {
         let (room, limits) = (self.rooms.at(agent).open(rank), self.rooms.limits.open(rank));
         if !size.fits(limits + freed(&chosen)) {
+            let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
             if !victims.anywhere((&self.seats, &self.rooms), rank, size, limits, |_| true, &mut chosen) {
                 return None;
             }
             chosen.sort_unstable();
             prune(&mut chosen, |left| size.fits(room + freed_on(left, agent)) && size.fits(limits + freed(left)));
         }
-        Some((agent, chosen))
+        Some(chosen)
     }
 
     fn make_way(&mut self, app: usize, agent: AgentIx, victims: Vec<Candidate>) {
@@ -183,6 +196,7 @@ impl Allocation<'_> {
     }
 
     fn place(&mut self, app: usize, agent: AgentIx, level: Level) {
+        self.bring_base(app, agent, level);
         let seat = &mut self.seats[app];
         self.rooms.take(agent, seat.claim.app.size, level);
         if let Some(seeker) = &mut seat.seeker {

@@ -7,7 +7,8 @@ use super::claim::Claim;
 use super::plan::{Plan, Reason, Unknown, Verdict};
 use super::resources::Resources;
 use super::seat::{Seat, Short};
-use super::world::{AppView, Millis, TaskPhase, World};
+use super::standing;
+use super::world::{Agent, AppView, BasePhase, Fitted, Millis, TaskPhase, World};
 use crate::api::status::{DemandState, Phase};
 use crate::api::validated::{App, Key};
 
@@ -17,28 +18,36 @@ const LOOP: u32 = 2;
 const MOST_REASONS: usize = 3;
 
 /// The pool as a whole, as verdicts speak of it.
-pub(super) struct Overview {
+pub(super) struct Overview<'a> {
     pub now: Millis,
     pub limits: Resources,
     futile_until: Millis,
     /// Replicas that stay or start, by priority.
     held: BTreeMap<i32, i64>,
+    /// Agents on which some executor did not start.
+    failing: Vec<&'a Agent>,
 }
 
-impl Overview {
-    pub fn of(seats: &[Seat], world: &World, now: Millis) -> Self {
+impl<'a> Overview<'a> {
+    pub fn of(seats: &[Seat], world: &'a World, now: Millis) -> Self {
         let mut held = BTreeMap::new();
         for seat in seats {
             *held.entry(seat.claim.app.priority).or_default() += seat.count();
         }
         held.retain(|_, count| *count > 0);
-        Self { now, limits: world.limits, futile_until: world.futile_until, held }
+        let failed = |fitted: &Fitted| matches!(fitted.phase, BasePhase::Failed { .. });
+        let failing = world.agents.iter().filter(|agent| agent.bases.iter().any(failed)).collect();
+        Self { now, limits: world.limits, futile_until: world.futile_until, held, failing }
+    }
+
+    fn executors_fail(&self, app: &App) -> Option<Reason> {
+        standing::failing(app, &self.failing, self.now)
     }
 
     /// Who holds the pool that this app finds full: the more important apps, or where there are none, its equals.
     fn pool_full(&self, app: &App, wanted: i64, granted: i64) -> Reason {
         let App { priority, requirements, .. } = app;
-        let (priority, some_agents) = (*priority, !requirements.is_empty());
+        let (priority, some_agents) = (*priority, !requirements.is_empty() || self.executors_fail(app).is_some());
         let mut above = self.held.range(..priority).map(|(priority, _)| *priority);
         let priorities = above.next().map_or((priority, priority), |first| (first, above.next_back().unwrap_or(first)));
         let held_above = self.held.range(priorities.0..=priorities.1).map(|(_, count)| count).sum();
@@ -96,9 +105,10 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
     let claim = seat.claim;
     let looping = claim.crash.as_ref().is_some_and(|crash| crash.failures >= LOOP);
     let short = verdict.granted < verdict.wanted;
+    let without_executor = matches!(seat.short, Some(Short::Hopeless(Reason::ExecutorsFail { .. })));
     if claim.app.suspended {
         Phase::Suspended
-    } else if looping && (verdict.running < verdict.wanted || verdict.outdated > 0) {
+    } else if (without_executor && short) || (looping && (verdict.running < verdict.wanted || verdict.outdated > 0)) {
         Phase::Failed
     } else if verdict.demand.iter().any(|state| *state != DemandState::Fresh) {
         Phase::Stale
@@ -165,6 +175,7 @@ fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict, reasons: &mut Vec<R
         }
         Some(Short::Room) => {
             reasons.push(pool.pool_full(app, wanted, granted));
+            reasons.extend(pool.executors_fail(app));
             if granted < seat.claim.floor() {
                 reasons.push(Reason::MinimumWaits { min: app.min, granted });
             }
@@ -239,6 +250,10 @@ impl fmt::Display for Reason {
                 write!(f, "template {version} failed {} ({last}), ", Count(*failures, "time"))?;
                 if *retry_in_ms == 0 { f.write_str("trying again now") } else { write!(f, "next try in {}", Time(*retry_in_ms)) }
             }
+            Self::ExecutorsFail { agents, last, retry_in_ms } => {
+                write!(f, "executors do not start on {} ({last}), next try in {}", Count(*agents, "agent"), Time(*retry_in_ms))
+            }
+            Self::ExecutorsLeave => f.write_str("waits until its executors have ended that nobody wanted any more"),
             Self::RollingOut { old, new } => write!(f, "rolling out: {new} new, {old} old"),
             Self::Unreachable { replicas } => write!(f, "{} unreachable", Count(*replicas, "replica")),
             Self::Suspended { at } => write!(f, "suspended at {}", Count(*at, "replica")),

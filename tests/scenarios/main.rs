@@ -7,8 +7,9 @@
 //! cluster start=50 stop=100 offer=20     delays in milliseconds: launch to running, end asked for to ended, free to offered
 //! agents 2 cpu=4 memory=4096 rack=x      attributes are all other words
 //! headroom cpu=2 memory=128              and `limits` alike
-//! app search priority=1 min=1 max=9 average=10 cpu=1     or value=, replicas=, remainder=, spread=, where=rack:x, …
-//! at 1000 search=40                      a value is pushed; others: failing, set, suspend, template, breaks, agent-lost …
+//! executor cpu=0.1 memory=32 idle=5000   what an executor uses, and how long it is kept that nobody wants
+//! app search priority=1 min=1 max=9 average=10 cpu=1     or value=, replicas=, remainder=, spread=, where=rack:x, pooled=GROUP, …
+//! at 1000 search=40                      a value is pushed; others: failing, set, suspend, template, breaks, agent-lost, executor-dies …
 //! until 5000
 //! ```
 #![allow(clippy::unwrap_used)]
@@ -23,6 +24,7 @@ use microscaler::api::validated::{App, FallbackTo, RateLimit, Spread, TargetValu
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::AgentIx;
+use sim::bases::{image, pooled};
 use sim::{Habits, Sim, app, key, metric};
 
 #[test]
@@ -83,6 +85,7 @@ impl Stage {
         match *verb {
             "cluster" => rest.iter().for_each(|word| match word.split_once('=').unwrap() {
                 ("start", ms) => self.sim.habits.start_ms = ms.parse().unwrap(),
+                ("base", ms) => self.sim.habits.base_ms = ms.parse().unwrap(),
                 ("stop", ms) => self.sim.habits.stop_ms = ms.parse().unwrap(),
                 ("survey", ms) => self.sim.habits.survey_ms = Some(ms.parse().unwrap()),
                 ("rival", every) => self.sim.habits.rival = Some(every.parse().unwrap()),
@@ -98,6 +101,14 @@ impl Stage {
                 let (room, attributes) = amounts(rest, Resources::ZERO);
                 self.sim.hide_agent(room, &attributes);
             }
+            "executor" => {
+                let (size, others) = amounts(rest, Resources::ZERO);
+                let idle = others.iter().find(|(name, _)| *name == "idle").map_or(60_000, |(_, ms)| ms.parse().unwrap());
+                (self.sim.world.executor_size, self.sim.world.executor_idle_ms) = (size, idle);
+            }
+            "executor-dies" => self.sim.executor_dies(agent(rest[0])),
+            "executors-fail" => self.sim.failing.extend(rest.iter().map(|name| agent(name))),
+            "executors-work" => self.sim.failing.clear(),
             "headroom" => self.sim.world.headroom = amounts(rest, Resources::ZERO).0,
             "limits" => self.sim.world.limits = amounts(rest, Resources::UNLIMITED).0,
             "app" => {
@@ -157,6 +168,8 @@ fn deeds(plan: &Plan, sim: &Sim) -> String {
         let task = sim.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
         deeds.push(format!("-{}@{} {why}", stop.app.name(), name(task.agent)));
     }
+    deeds.extend(plan.prepare.iter().map(|it| format!("prepare {}@{}", it.app.name(), name(it.agent))));
+    deeds.extend(plan.retire.iter().map(|it| format!("retire {}@{}", it.executor, name(it.agent))));
     let mut counted: Vec<(String, usize)> = Vec::new();
     for deed in deeds {
         match counted.iter_mut().find(|(other, _)| *other == deed) {
@@ -222,6 +235,9 @@ fn set(app: &mut App, word: &str) {
         "suspended" => app.suspended = value == "true",
         "observed" => app.observed_only = value == "true",
         "patience" => app.replace_unreachable_after_ms = value.parse().unwrap(),
+        "pooled" => app.base = Some(pooled(value)),
+        "image" => app.base = Some(image(value, false)),
+        "prefetch" => app.base = Some(image(value, true)),
         "spread" => app.spread = Spread::Over(value.to_owned()),
         "where" => {
             let (attribute, value) = value.split_once(':').unwrap();

@@ -1,6 +1,9 @@
 //! A cluster in simulated time: it carries out plans, lets tasks start, end and crash, and holds every plan to the rules.
 #![allow(dead_code, clippy::unwrap_used)]
 
+#[path = "bases.rs"]
+pub mod bases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use microscaler::api::validated::{App, Key, Metric, TargetValue, Version};
 use microscaler::backend::{End, Ending};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
-use microscaler::policy::world::{Agent, AgentIx, AppView, Millis, Reading, Task, TaskPhase, World};
+use microscaler::policy::world::{Agent, AgentIx, AppView, BasePhase, Millis, Reading, Task, TaskPhase, World};
 use microscaler::policy::{Memory, decide};
 
 pub fn key(name: &str) -> Key {
@@ -38,6 +41,8 @@ pub struct Habits {
     pub stop_ms: u64,
     /// From when room is free, or was given back, until it is in our hands again.
     pub offer_ms: u64,
+    /// From when an executor is started, or an image fetched, until it is ready.
+    pub base_ms: u64,
     /// These delays vary by up to so many times, by this seed.
     pub jitter: Option<u64>,
     /// So long after offers were suppressed it is not known what room there is; `None`: it always is.
@@ -48,7 +53,7 @@ pub struct Habits {
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { start_ms: 50, stop_ms: 100, offer_ms: 20, jitter: None, survey_ms: None, rival: None }
+        Self { start_ms: 50, stop_ms: 100, offer_ms: 20, base_ms: 300, jitter: None, survey_ms: None, rival: None }
     }
 }
 
@@ -68,6 +73,14 @@ pub struct Sim {
     /// Versions whose tasks fail as soon as they start.
     pub broken: Vec<(Key, Version)>,
     pub last: Plan,
+    /// Agents on which executors do not start.
+    pub failing: BTreeSet<AgentIx>,
+    bases_due: BTreeMap<(AgentIx, Arc<str>), Millis>,
+    /// Executors that still run the task that they were started with.
+    first_tasks: BTreeSet<Arc<str>>,
+    /// Images that are being fetched before they are needed.
+    fetching: BTreeSet<(AgentIx, Option<Arc<str>>)>,
+    tries: BTreeMap<(AgentIx, Option<Arc<str>>), u32>,
     due: BTreeMap<Arc<str>, Millis>,
     offers_due: BTreeMap<AgentIx, Millis>,
     /// Until when room that was given back is not offered.
@@ -94,6 +107,11 @@ impl Sim {
             capacity: Vec::new(),
             broken: Vec::new(),
             last: Plan::default(),
+            failing: BTreeSet::new(),
+            bases_due: BTreeMap::new(),
+            first_tasks: BTreeSet::new(),
+            fetching: BTreeSet::new(),
+            tries: BTreeMap::new(),
             due: BTreeMap::new(),
             offers_due: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -170,6 +188,7 @@ impl Sim {
             used += task.resources;
         }
         self.rival_until.retain(|(at, ..)| *at != agent);
+        used += self.used_by_bases(ix);
         let view = &mut self.world.agents[ix];
         view.present = reachable;
         view.expected = Resources::ZERO;
@@ -179,8 +198,11 @@ impl Sim {
     /// The agent and all its tasks are gone for good.
     pub fn lose(&mut self, agent: AgentIx) {
         let ix = agent.0 as usize;
-        self.world.agents[ix] =
-            Agent { present: false, held: Resources::ZERO, expected: Resources::ZERO, ..self.world.agents[ix].clone() };
+        let nothing = Resources::ZERO;
+        let old = self.world.agents[ix].clone();
+        self.world.agents[ix] = Agent { present: false, held: nothing, expected: nothing, bases: Vec::new(), ..old };
+        self.bases_due.retain(|(at, _), _| *at != agent);
+        self.fetching.retain(|(at, _)| *at != agent);
         for view in self.world.apps.values_mut() {
             view.tasks.retain(|task| task.agent != agent);
         }
@@ -211,9 +233,10 @@ impl Sim {
             }
         }
         for start in &plan.starts {
-            let due = self.now + self.vary(self.habits.start_ms);
-            self.serial += 1;
             let spec = self.world.apps[&start.app].spec.clone().unwrap();
+            let (executor, up) = self.executor_for(&spec, start.agent);
+            let due = up + self.vary(self.habits.start_ms);
+            self.serial += 1;
             let id: Arc<str> = format!("{}-{:05}", start.app.name(), self.serial).into();
             self.due.insert(id.clone(), due);
             self.world.agents[start.agent.0 as usize].held -= spec.size;
@@ -226,8 +249,15 @@ impl Sim {
                 since: self.now,
                 born: self.now,
                 resources: spec.size,
-                executor: None,
+                executor,
             });
+        }
+        for prepare in &plan.prepare {
+            let base = self.world.apps[&prepare.app].spec.as_ref().and_then(|app| app.base.clone()).unwrap();
+            self.bring(&base, prepare.agent, true);
+        }
+        for retire in &plan.retire {
+            self.retire(&retire.executor, retire.agent);
         }
         for agent in &plan.release {
             let view = &mut self.world.agents[agent.0 as usize];
@@ -265,7 +295,7 @@ impl Sim {
 
     /// When something happens by itself, or a decision is due.
     pub fn next(&self) -> Option<Millis> {
-        let due = self.due.values().chain(self.offers_due.values()).copied();
+        let due = self.due.values().chain(self.offers_due.values()).chain(self.bases_due.values()).copied();
         let rivals = self.rival_until.iter().map(|(_, _, at)| *at);
         due.chain(self.last.wake_at).chain(self.surveyed_at).chain(rivals).min().map(|at| at.max(self.now + 1))
     }
@@ -273,6 +303,11 @@ impl Sim {
     /// Lets the time pass until then, with what happens by then, but without a decision.
     pub fn advance(&mut self, to: Millis) {
         self.now = to;
+        let bases: Vec<_> = self.bases_due.iter().filter(|(_, at)| **at <= to).map(|(base, _)| base.clone()).collect();
+        for (agent, id) in bases {
+            self.bases_due.remove(&(agent, id.clone()));
+            self.base_happens(agent, &id);
+        }
         let due: Vec<Arc<str>> = self.due.iter().filter(|(_, at)| **at <= to).map(|(id, _)| id.clone()).collect();
         for id in due {
             self.due.remove(&id);
@@ -385,6 +420,11 @@ impl Sim {
             assert!(spec(&start.app).size.fits(*room), "{start:?} fits {room} of {}", self.now);
             *room -= spec(&start.app).size;
         }
+        for (agent, size) in self.brought(plan) {
+            let room = &mut held[agent.0 as usize];
+            assert!(size.fits(*room), "a base of {size} fits {room} of {agent:?}: {plan:#?}");
+            *room -= size;
+        }
         let mut soon: Vec<Resources> = self.world.agents.iter().map(|agent| agent.held + agent.expected).collect();
         for task in self.world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase == TaskPhase::Stopping) {
             soon[task.agent.0 as usize] += task.resources;
@@ -392,6 +432,11 @@ impl Sim {
         plan.stops.iter().for_each(|stop| soon[task(stop).agent.0 as usize] += task(stop).resources);
         plan.starts.iter().for_each(|start| soon[start.agent.0 as usize] -= spec(&start.app).size);
         plan.waits.iter().for_each(|wait| soon[wait.agent.0 as usize] -= spec(&wait.app).size);
+        self.brought(plan).iter().for_each(|(agent, size)| soon[agent.0 as usize] -= *size);
+        for (ix, agent) in self.world.agents.iter().enumerate() {
+            let leaving = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Leaving);
+            leaving.for_each(|_| soon[ix] += self.world.executor_size);
+        }
         for (ix, room) in soon.iter().enumerate().filter(|(ix, _)| self.world.agents[*ix].present) {
             assert!([room.cpu, room.memory].iter().all(|n| *n >= 0), "agent {ix} will have room for all: {room:?} {plan:#?}");
         }
@@ -400,10 +445,17 @@ impl Sim {
             .filter(|task| task.phase != TaskPhase::Unreachable)
             .map(|task| task.resources)
             .sum();
-        if !plan.starts.is_empty() {
-            let with: Resources = used + plan.starts.iter().map(|start| spec(&start.app).size).sum();
-            assert!(with.fits(self.world.limits), "{with} within {}", self.world.limits);
+        if !plan.starts.is_empty() || !plan.prepare.is_empty() {
+            let present = (0..self.world.agents.len()).filter(|ix| self.world.agents[*ix].present);
+            let bases: Resources = present.map(|ix| self.used_by_bases(ix)).sum();
+            let brought: Resources = self.brought(plan).iter().map(|(_, size)| *size).sum();
+            let with: Resources = used + bases + brought + plan.starts.iter().map(|start| spec(&start.app).size).sum();
+            // What executors were started with is not seen of them.
+            let slack = Resources { cpu: 50, ..Resources::ZERO };
+            let limits = if self.first_tasks.is_empty() { self.world.limits } else { self.world.limits + slack };
+            assert!(with.fits(limits), "{with} within {limits}");
         }
+        self.check_bases(plan);
         // Agents that are absent, and apps that are not to be touched.
         let absent = |agent: AgentIx| !self.world.agents[agent.0 as usize].present;
         assert!(!plan.starts.iter().any(|start| absent(start.agent)) && !plan.waits.iter().any(|wait| absent(wait.agent)));
@@ -431,7 +483,9 @@ impl Sim {
             let here = |wait: &&microscaler::policy::plan::Wait| wait.agent == task.agent;
             let stops_here = plan.stops.iter().all(|other| matches!(other.why, StopReason::GivesWayTo(_)));
             if plan.waits.iter().filter(here).count() == 1 && stops_here && self.world.limits == Resources::UNLIMITED {
-                let without = soon[task.agent.0 as usize] - task.resources;
+                let bases = self.missing(&self.world.agents[task.agent.0 as usize]);
+                let bases: Resources = bases.iter().map(|(base, _)| self.base_size(base)).sum();
+                let without = soon[task.agent.0 as usize] - task.resources - bases;
                 assert!(without.cpu < 0 || without.memory < 0, "{stop} is needed: {without:?} {plan:#?}");
             }
         }

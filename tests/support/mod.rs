@@ -3,6 +3,7 @@
 
 pub mod onlooker;
 pub mod operator;
+pub mod usage;
 pub mod web;
 
 use std::fmt::Write as _;
@@ -36,6 +37,7 @@ pub struct Scaler {
     child: Option<Child>,
     url: String,
     runs: u32,
+    log: &'static str,
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
 }
@@ -43,6 +45,15 @@ pub struct Scaler {
 impl Scaler {
     /// Starts it with these manifests, each a file name and its text.
     pub fn start(cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
+        Self::start_logging("microscaler=debug,info", cluster, manifests)
+    }
+
+    /// As users do, without the words that a failed test needs.
+    pub fn start_quietly(cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
+        Self::start_logging("info", cluster, manifests)
+    }
+
+    fn start_logging(log: &'static str, cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = TempDir::new().unwrap();
         std::fs::create_dir(dir.path().join("manifests")).unwrap();
@@ -54,6 +65,7 @@ impl Scaler {
             child: None,
             url: String::new(),
             runs: 0,
+            log,
             runtime,
             client: reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap(),
         };
@@ -87,9 +99,12 @@ impl Scaler {
     /// The command that runs it, without its place to log.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
-        command.args(["run", "--listen", "127.0.0.1:0", "--mesos", &self.masters.join(",")]);
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        if !self.manifests().join("pool.yaml").exists() {
+            command.args(["--mesos", &self.masters.join(",")]);
+        }
         command.arg("--manifests").arg(self.manifests()).arg("--state-dir").arg(self.state_dir());
-        command.env("MICROSCALER_LOG", "microscaler=debug,info").env("NO_COLOR", "1").env(marked::VARIABLE, &self.mark);
+        command.env("MICROSCALER_LOG", self.log).env("NO_COLOR", "1").env(marked::VARIABLE, &self.mark);
         command.stdin(Stdio::null());
         command
     }
@@ -100,6 +115,11 @@ impl Scaler {
         self.runs += 1;
         self.child = Some(spawn(self.command(), &self.log_path()));
         self.url = served(&self.log_path());
+    }
+
+    /// Of the running process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// kill -9.

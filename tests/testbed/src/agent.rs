@@ -1,10 +1,11 @@
 //! What an agent is made of.
 
 use crate::cgroups;
+use crate::docker::{self, Docker};
 use crate::features::{Feature, can};
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) type Settings = BTreeMap<String, String>;
 
@@ -18,6 +19,7 @@ pub struct Agent {
     copies: Option<usize>,
     has_limits: bool,
     images: Option<PathBuf>,
+    docker: Option<PathBuf>,
 }
 
 impl Agent {
@@ -59,12 +61,14 @@ impl Agent {
         self
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.copies.unwrap_or(1)
+    /// Runs tasks whose container is of type `DOCKER` there; several agents may share one. To be dropped after the cluster.
+    pub fn docker(mut self, docker: &Docker) -> Self {
+        self.docker = Some(docker.socket());
+        self
     }
 
-    pub(crate) fn has_copies(&self) -> bool {
-        self.copies.is_some()
+    pub(crate) fn count(&self) -> usize {
+        self.copies.unwrap_or(1)
     }
 
     /// Whether this machine can run it; makes what the kernel does not offer by itself.
@@ -82,7 +86,7 @@ impl Agent {
     /// The flags that its nature asks for. `id` is the testbed's, and `index` the agent's place in it.
     pub(crate) fn own_flags(&self, id: &str, index: usize) -> Settings {
         let mut flags = Settings::new();
-        let mut set = |name: &str, value: String| flags.insert(name.to_owned(), value);
+        let mut set = |name: &str, value: String| drop(flags.insert(name.to_owned(), value));
         set("resources", self.resources.clone().unwrap_or_else(|| default_resources(index)));
         if !self.attributes.is_empty() {
             let attributes: Vec<String> = self.attributes.iter().map(|(name, value)| format!("{name}:{value}")).collect();
@@ -92,6 +96,9 @@ impl Agent {
             set("image_providers", "docker".to_owned());
             set("docker_registry", directory.display().to_string());
         }
+        if let Some(socket) = &self.docker {
+            docker::agent_flags(socket).into_iter().for_each(|(name, value)| set(name, value));
+        }
         if self.has_limits || self.images.is_some() {
             set("launcher", "linux".to_owned());
             set("isolation", self.isolation());
@@ -99,6 +106,18 @@ impl Agent {
             set("cgroups_root", cgroups::name(id, &format!("agent-{index}")));
         }
         flags
+    }
+
+    /// Variables of the agent that are no flags. `directory` is its own.
+    pub(crate) fn own_environment(&self, directory: &Path) -> Settings {
+        let mut environment = Settings::new();
+        if let Some(count) = self.copies {
+            environment.insert("MESOSD_NUM_AGENTS".to_owned(), count.to_string());
+        }
+        if self.docker.is_some() && cgroups::hierarchy("cpu").is_none() {
+            environment.insert("MESOSD_CPU_HIERARCHY".to_owned(), directory.display().to_string());
+        }
+        environment
     }
 
     pub(crate) fn given_flags(&self) -> &Settings {

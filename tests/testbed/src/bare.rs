@@ -262,10 +262,14 @@ impl Framework {
                 return Ok(result);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let states: Vec<_> = self.statuses.iter().map(|(id, status)| format!("{id} {}", status["state"])).collect();
-            ensure!(!left.is_zero(), "nothing after {limit:?}; {} offers; {}", self.offers.len(), states.join(", "));
+            ensure!(!left.is_zero(), "nothing after {limit:?}; {} offers; {}", self.offers.len(), self.states());
             self.next_event(left)?;
         }
+    }
+
+    fn states(&self) -> String {
+        let states: Vec<_> = self.statuses.iter().map(|(id, status)| format!("{id} {}", status["state"])).collect();
+        states.join(", ")
     }
 
     /// Waits for an offer with at least that much, and takes it out of [`offers`](Self::offers). What tasks leave behind comes

@@ -146,9 +146,7 @@ impl Start<'_> {
         for (index, agent) in self.builder.agents.iter().enumerate() {
             let flags = self.agent_flags(index, agent, &master);
             let mut recipe = self.mesos("mesos-agent", &format!("agent-{index}"), flags);
-            if agent.has_copies() {
-                recipe.environment.insert("MESOSD_NUM_AGENTS".to_owned(), agent.count().to_string());
-            }
+            recipe.environment.extend(agent.own_environment(&recipe.directory));
             let daemon = Daemon::launch(recipe, self.builder.time_limit)?;
             cluster.agents.push(cluster::Agent { daemon, copies: agent.count() });
         }

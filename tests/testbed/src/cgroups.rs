@@ -38,10 +38,10 @@ pub(crate) fn mount_freezer() -> Result<()> {
         .with_context(|| format!("cannot mount the freezer of cgroups version 1 at {OWN_FREEZER}"))
 }
 
-/// The topmost groups of a testbed, in all hierarchies.
+/// The topmost groups of a testbed, in all hierarchies; those of Docker may be of version 2.
 pub(crate) fn groups(id: &str) -> Vec<PathBuf> {
     let begin = name(id, "");
-    let hierarchies = mounts::all().into_iter().filter(|mount| mount.kind == "cgroup");
+    let hierarchies = mounts::all().into_iter().filter(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2"));
     let groups = hierarchies.flat_map(|mount| subdirectories(&mount.point));
     groups.filter(|group| group.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin))).collect()
 }

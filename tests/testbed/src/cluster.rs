@@ -227,7 +227,7 @@ impl Cluster {
     // ---- processes ----
 
     /// The processes of users' tasks that run now: the children of executors, and those whose executor is gone. For a task that
-    /// Mesos' own executor runs, that is one process, whatever it starts in turn.
+    /// Mesos' own executor runs, that is one process, whatever it starts in turn; for one in Docker, it is its `docker run`.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let all = marked::processes(self.home.id());
@@ -236,13 +236,17 @@ impl Cluster {
         };
         let ours = all.iter().map(|process| process.pid).collect::<BTreeSet<u32>>();
         let containers = self.containers();
-        let executors = children_of(&containers);
+        let of_docker: BTreeSet<u32> =
+            all.iter().filter(|process| process.is_docker_executor()).map(|process| process.pid).collect();
+        let executors = &children_of(&containers) | &of_docker;
         let tasks = children_of(&executors);
         let is_orphan = |process: &Process| {
-            process.has_variable("MESOS_EXECUTOR_ID") && !ours.contains(&process.parent) && !containers.contains(&process.pid)
+            process.has_variable("MESOS_EXECUTOR_ID")
+                && ![&containers, &of_docker].iter().any(|group| group.contains(&process.pid))
+                && !ours.contains(&process.parent)
         };
-        let is_check = |process: &Process| process.has_variable(marked::CHECK_VARIABLE);
-        let is_task = |process: &&Process| (tasks.contains(&process.pid) || is_orphan(process)) && !is_check(process);
+        let is_helper = |process: &Process| process.has_variable(marked::HELPER_VARIABLE);
+        let is_task = |process: &&Process| (tasks.contains(&process.pid) || is_orphan(process)) && !is_helper(process);
         all.iter().filter(is_task).map(|process| process.pid).collect()
     }
 

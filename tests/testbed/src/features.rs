@@ -15,7 +15,7 @@ pub enum Feature {
     Limits,
     /// Container images without Docker: [`Agent::images`](crate::Agent::images). With either version of cgroups.
     Images,
-    /// Docker. With either version of cgroups.
+    /// Docker: [`Docker::start`](crate::Docker::start). With either version of cgroups.
     Docker,
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub const VARIABLE: &str = "MICROSCALER_TESTBED";
 
 /// Marks commands that an executor runs beside its task.
-pub const CHECK_VARIABLE: &str = "MICROSCALER_TESTBED_CHECK";
+pub const HELPER_VARIABLE: &str = "MICROSCALER_TESTBED_HELPER";
 
 /// A process of this moment; `start` tells it from a later one with the same id.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +35,13 @@ impl Process {
     #[must_use]
     pub fn has_variable(&self, name: &str) -> bool {
         self.variables().any(|entry| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
+    }
+
+    /// Whether it is an executor of Docker's, which the agent starts outside of any container.
+    #[must_use]
+    pub(crate) fn is_docker_executor(&self) -> bool {
+        let program = fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap_or_default();
+        program.file_name().is_some_and(|name| name == "mesos-docker-executor")
     }
 
     fn has_mark(&self, id: &str) -> bool {

@@ -144,6 +144,14 @@ impl Connection {
         Ok(response)
     }
 
+    /// What comes until the other side closes: the rest of an answer that has neither a length nor chunks.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub fn read_to_end(&mut self, to: &mut Vec<u8>) -> io::Result<()> {
+        self.reader.read_to_end(to).map(drop)
+    }
+
     /// One request and its answer.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ fn free_port() -> u16 {
 #[test]
 fn a_check_tells_each_change_of_its_result() {
     let mut rig = Rig::start();
-    rig.launch("checked", "touch up; sleep 1; rm up; exec sleep 1000", |task| {
+    rig.launch("checked", "touch up; exec sleep 1000", |task| {
         task["check"] = check("COMMAND", json!({ "command": { "value": "sleep 0.3; test -f up || exit 7" } }));
     });
     let first = rig.reaches("checked", "TASK_RUNNING");
@@ -32,6 +32,8 @@ fn a_check_tells_each_change_of_its_result() {
     let changed = |code: i32| move |status: &Value| status["check_status"]["command"]["exit_code"] == code;
     let status = status_with(&mut rig.framework, "checked", changed(0));
     assert_eq!((&status["state"], &status["reason"]), (&json!("TASK_RUNNING"), &json!("REASON_TASK_CHECK_STATUS_UPDATED")));
+    let sandbox = rig.cluster.agent(0).sandbox(&rig.framework.id, "checked").unwrap();
+    std::fs::remove_file(sandbox.join("up")).unwrap();
     status_with(&mut rig.framework, "checked", changed(7));
 }
 

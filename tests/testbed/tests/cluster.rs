@@ -1,15 +1,15 @@
 //! Clusters start, say what they are, and leave nothing behind, however they end.
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
+mod support;
+
 use microscaler_testbed::bare::{Framework, framework_info, task_info};
 use microscaler_testbed::{Agent, Cluster, Feature, Tasks, can_or_skip, marked};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-const LIMIT: Duration = Duration::from_mins(1);
+use std::time::Duration;
+use support::LIMIT;
+use support::local::{mark_of, start_local, wait_until_nothing_is_left};
 
 fn run_tasks(master_url: &str, count: usize) -> Framework {
     let mut framework = Framework::subscribe(master_url, &framework_info("testbed")).unwrap();
@@ -23,14 +23,6 @@ fn run_tasks(master_url: &str, count: usize) -> Framework {
         framework.wait_for_state(&format!("task-{i}"), &["TASK_RUNNING"], LIMIT).unwrap();
     }
     framework
-}
-
-fn wait_until_nothing_is_left(id: &str, directory: &Path) {
-    let deadline = Instant::now() + LIMIT;
-    while directory.exists() || !marked::processes(id).is_empty() {
-        assert!(Instant::now() < deadline, "left: {:?}", marked::processes(id));
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -88,37 +80,6 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(run_directory.path()).unwrap().count(), 0);
 }
 
-/// Ended with the test that holds it, however that ends.
-struct Owner(Child);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// `mesos-local`, and what it says about itself.
-fn start_local(options: &[&str]) -> (Owner, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mesos-local"));
-    let mut child = command.args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    (Owner(child), serde_json::from_str(&line).unwrap())
-}
-
-/// The mark of a cluster, from the environment of one of its daemons.
-fn mark_of(directory: &Path) -> String {
-    let name = directory.file_name().unwrap().to_str().unwrap().to_owned();
-    let environments =
-        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
-    let prefix = format!("{}={name}-", marked::VARIABLE);
-    let found = environments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let marks = found.filter_map(|text| text.split('\0').find(|entry| entry.starts_with(&prefix)).map(ToOwned::to_owned));
-    let mark = marks.map(|entry| entry[marked::VARIABLE.len() + 1..].to_owned()).next();
-    mark.expect("a marked process runs")
-}
-
 fn control_groups_of(id: &str) -> Vec<String> {
     let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let groups = hierarchies.filter_map(|hierarchy| std::fs::read_dir(hierarchy.path()).ok()).flatten().flatten();
@@ -157,8 +118,8 @@ fn mesos_local_ends_with_its_standard_input() {
     assert_eq!(about["agents"].as_array().unwrap().len(), 2);
     let directory = Path::new(about["directory"].as_str().unwrap());
     let id = mark_of(directory);
-    drop(owner.0.stdin.take());
-    assert!(owner.0.wait().unwrap().success());
+    owner.close_stdin();
+    assert!(owner.wait().success());
     assert_eq!(marked::processes(&id), []);
     assert!(!directory.exists());
 }

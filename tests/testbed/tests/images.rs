@@ -33,7 +33,7 @@ fn a_task_runs_in_an_image_with_a_volume() {
     let data = directory.path().display().to_string();
     let mut rig = Rig::with_agent(Agent::default().images(&images));
 
-    rig.launch("inside", "cat /data/greeting; ls -d /usr; pwd; echo $WORD; touch /data/seen; echo in > written; exec sleep 1000", |task| {
+    rig.launch("inside", "cat /data/greeting; ls -d /usr; pwd; echo $WORD $PATH; touch /data/seen; echo in > written; exec sleep 1000", |task| {
         in_image(task, &data);
         task["command"]["environment"] = json!({ "variables": [{ "name": "WORD", "value": "passed" }] });
         task["check"] = json!({ "type": "COMMAND", "command": { "command": { "value": "test -f /data/seen && test ! -d /usr" } },
@@ -44,7 +44,7 @@ fn a_task_runs_in_an_image_with_a_volume() {
     rig.framework
         .wait_for(LIMIT, |framework| framework.statuses.get("inside").filter(|status| passes(status)).map(drop))
         .unwrap();
-    assert_eq!(rig.output("inside"), "hello\n/mnt/mesos/sandbox\npassed\n");
+    assert_eq!(rig.output("inside"), "hello\n/mnt/mesos/sandbox\npassed /bin\n");
     let sandbox = rig.cluster.agent(0).sandbox(&rig.framework.id, "inside").unwrap();
     assert_eq!(std::fs::read_to_string(sandbox.join("written")).unwrap(), "in\n", "the sandbox is in the container");
 

@@ -7,7 +7,8 @@ use std::process::Command;
 fn a_second_run_gives_the_same_directory_and_changes_nothing() {
     let first = install(None).unwrap();
     let programs = ["bin/mesos-master", "bin/mesos-agent", "bin/bare-executor", "bin/testbed-reaper"];
-    let of_agent = ["mesos-containerizer", "mesos-executor", "mesos-docker-executor"].map(|name| format!("launcher/{name}"));
+    let of_agent = ["mesos-containerizer", "mesos-executor", "mesos-docker-executor", "mesos-fetcher"]
+        .map(|name| format!("launcher/{name}"));
     for program in programs.map(ToOwned::to_owned).into_iter().chain(of_agent) {
         assert!(first.join(&program).is_file(), "{program}");
     }

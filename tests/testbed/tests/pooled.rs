@@ -50,6 +50,13 @@ fn a_task_that_cannot_run_fails_with_the_reason() {
     rig.framework.launch(&offer, &[task]).unwrap();
     let message = rig.reaches("empty", "TASK_FAILED")["message"].to_string();
     assert!(message.contains("neither"), "{message}");
+
+    let offer = rig.framework.take_offer(2.0, 256.0, LIMIT).unwrap();
+    let mut task = pooled_task_info("absent", &offer, &executor, "", 0.1, 32.0);
+    task["data"] = json!("eyJhcmd2IjpbIi9uby9zdWNoIl19"); // {"argv":["/no/such"]}
+    rig.framework.launch(&offer, &[task]).unwrap();
+    let message = rig.reaches("absent", "TASK_FAILED")["message"].to_string();
+    assert!(message.contains("/no/such"), "{message}");
 }
 
 #[test]

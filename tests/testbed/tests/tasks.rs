@@ -58,16 +58,24 @@ fn term_is_enough_for_a_task_that_heeds_it() {
 }
 
 #[test]
+fn a_killed_task_that_ends_with_status_0_is_finished() {
+    let mut rig = Rig::start();
+    rig.run_until_ready("orderly", "trap 'exit 0' TERM; touch ready; while true; do sleep 0.1; done");
+    rig.kill("orderly", None);
+    assert_eq!(rig.reaches("orderly", "TASK_FINISHED")["message"], "Command exited with status 0");
+}
+
+#[test]
 fn a_task_that_ignores_term_has_its_grace_period_and_a_second_kill_shortens_it() {
     let mut rig = Rig::start();
-    let stubborn = "trap '' TERM; while true; do sleep 0.1; done";
-    rig.run("slow", stubborn);
+    let stubborn = "trap '' TERM; touch ready; while true; do sleep 0.1; done";
+    rig.run_until_ready("slow", stubborn);
     let begin = Instant::now();
     rig.kill("slow", Some(Duration::from_secs(3)));
     rig.reaches("slow", "TASK_KILLED");
     assert!(begin.elapsed() >= Duration::from_secs(3), "killed after {:?}", begin.elapsed());
 
-    rig.run("shortened", stubborn);
+    rig.run_until_ready("shortened", stubborn);
     rig.kill("shortened", Some(Duration::from_hours(1)));
     rig.kill("shortened", Some(Duration::ZERO));
     rig.reaches("shortened", "TASK_KILLED");
@@ -92,7 +100,7 @@ fn killing_is_announced_to_a_framework_that_wants_it() {
     let mut info = framework_info("testbed");
     info["capabilities"].as_array_mut().unwrap().push(json!({ "type": "TASK_KILLING_STATE" }));
     let mut rig = Rig::with_framework(&info);
-    rig.run("slow", "trap '' TERM; while true; do sleep 0.1; done");
+    rig.run_until_ready("slow", "trap '' TERM; touch ready; while true; do sleep 0.1; done");
     rig.kill("slow", Some(Duration::from_secs(1)));
     rig.framework.wait_for_state("slow", &["TASK_KILLING"], LIMIT).unwrap();
     rig.reaches("slow", "TASK_KILLED");

@@ -2,14 +2,15 @@
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
 use anyhow::{Context, Result, bail};
-use microscaler_testbed::{Agent, Cluster};
+use microscaler_testbed::{Agent, Cluster, Docker};
 use serde_json::json;
 use std::io::Read;
 
 const USAGE: &str = "\
 Starts Apache Mesos 1.11.0 on this machine, and ends it with all its tasks on Ctrl-C (or SIGTERM).
 
-When it is up, it prints one line of JSON: {\"masters\": [URL…], \"agents\": [URL…], \"directory\": …}.
+When it is up, it prints one line of JSON: {\"masters\": [URL…], \"agents\": [URL…], \"directory\": …}, and with
+--docker also \"docker\": its socket.
 
 usage: mesos-local [OPTION…]
   --masters N                  1 if not given; with more, ZooKeeper is started as well
@@ -17,6 +18,7 @@ usage: mesos-local [OPTION…]
   --resources TEXT             of each agent, such as 'cpus:8;mem:8192;disk:1000;ports:[31000-31099]'
   --attribute NAME:VALUE       of each agent; repeatable; {i} is the agent's number, from 0
   --linux                      agents with the Linux launcher and control groups: tasks are held to their memory
+  --docker                     agents with a Docker of their own; needs root
   --allocation-interval TIME   how often the master makes offers; 1secs if not given
   --master-flag NAME=VALUE     any flag of mesos-master; repeatable
   --agent-flag NAME=VALUE      any flag of mesos-agent; repeatable
@@ -34,6 +36,7 @@ struct Options {
     agent_flags: Vec<(String, String)>,
     run_directory: Option<String>,
     is_linux: bool,
+    has_docker: bool,
     until_stdin_closes: bool,
 }
 
@@ -42,9 +45,15 @@ fn main() -> Result<()> {
         print!("{USAGE}");
         return Ok(());
     };
-    let cluster = start(&options)?;
+    // Before the cluster, and so dropped after it.
+    let docker = options.has_docker.then(Docker::start).transpose()?;
+    let cluster = start(&options, docker.as_ref())?;
     let agents: Vec<String> = cluster.agents().map(|agent| agent.url()).collect();
-    println!("{}", json!({ "masters": cluster.master_urls(), "agents": agents, "directory": cluster.directory() }));
+    let mut about = json!({ "masters": cluster.master_urls(), "agents": agents, "directory": cluster.directory() });
+    if let Some(docker) = &docker {
+        about["docker"] = json!(docker.socket());
+    }
+    println!("{about}");
     if options.until_stdin_closes {
         // Whatever ends the reading, standard input is of no more use.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -56,7 +65,7 @@ fn main() -> Result<()> {
     }
 }
 
-fn start(options: &Options) -> Result<Cluster> {
+fn start(options: &Options, docker: Option<&Docker>) -> Result<Cluster> {
     let mut builder = Cluster::builder().masters(options.masters.unwrap_or(1));
     for (name, value) in &options.master_flags {
         builder = builder.master_flag(name, value);
@@ -68,13 +77,16 @@ fn start(options: &Options) -> Result<Cluster> {
         builder = builder.run_directory(directory);
     }
     for number in 0..options.agents.unwrap_or(3) {
-        builder = builder.agent(agent(options, number));
+        builder = builder.agent(agent(options, docker, number));
     }
     builder.start()
 }
 
-fn agent(options: &Options, number: usize) -> Agent {
+fn agent(options: &Options, docker: Option<&Docker>, number: usize) -> Agent {
     let mut agent = if options.is_linux { Agent::default().linux() } else { Agent::default() };
+    if let Some(docker) = docker {
+        agent = agent.docker(docker);
+    }
     if let Some(resources) = &options.resources {
         agent = agent.resources(resources);
     }
@@ -100,6 +112,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>>
             "--agent-flag" => options.agent_flags.push(pair(&value()?, '=')?),
             "--run-dir" => options.run_directory = Some(value()?),
             "--linux" => options.is_linux = true,
+            "--docker" => options.has_docker = true,
             "--until-stdin-closes" => options.until_stdin_closes = true,
             _ => bail!("unknown option {option}\n\n{USAGE}"),
         }

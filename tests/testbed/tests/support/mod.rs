@@ -1,6 +1,8 @@
 //! What the tests of tasks share.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod local;
+
 use microscaler_testbed::bare::{Framework, framework_info, task_info};
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::Value;
@@ -45,6 +47,17 @@ impl Rig {
     pub fn run(&mut self, id: &str, command: &str) {
         self.launch(id, command, |_| {});
         self.reaches(id, "TASK_RUNNING");
+    }
+
+    /// Runs a shell command, and waits until it has made the file `ready` in its sandbox.
+    pub fn run_until_ready(&mut self, id: &str, command: &str) {
+        self.run(id, command);
+        let sandbox = self.cluster.agent(0).sandbox(&self.framework.id, id).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while !sandbox.join("ready").exists() {
+            assert!(Instant::now() < deadline, "{id} is not ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn reaches(&mut self, id: &str, state: &str) -> Value {

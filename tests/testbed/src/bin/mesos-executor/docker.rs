@@ -5,6 +5,7 @@ use crate::process::{arguments, is_shell, variables};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use microscaler_testbed::marked;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -52,6 +53,10 @@ impl Docker {
     fn docker(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("-H").arg(&self.host).arg(verb);
+        if verb != "run" {
+            // Tells the testbed that this is no task.
+            command.env(marked::HELPER_VARIABLE, "1");
+        }
         command
     }
 
@@ -110,8 +115,7 @@ impl Docker {
         let own = [("MESOS_SANDBOX", &self.mapped_sandbox), ("MESOS_CONTAINER_NAME", &self.name)];
         let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
         // So that the testbed finds the container's processes: they are no descendants of ours.
-        let mark = microscaler_testbed::marked::VARIABLE;
-        let mark = std::env::var(mark).ok().map(|value| (mark.to_owned(), value));
+        let mark = std::env::var(marked::VARIABLE).ok().map(|value| (marked::VARIABLE.to_owned(), value));
         Ok(of_agent.chain(of_task).chain(own).chain(mark).collect())
     }
 

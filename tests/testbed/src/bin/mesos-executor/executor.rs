@@ -44,7 +44,7 @@ pub struct Executor {
     is_subscribed: bool,
     announces_killing: bool,
     task: Option<Task>,
-    /// The task is to be reported as killed, however it ends.
+    /// The task is to be reported as killed, unless it ends with status 0.
     is_killed: bool,
     is_shutting_down: bool,
     /// The task's end has been reported.
@@ -284,10 +284,12 @@ impl Executor {
 
     fn on_exit(&mut self) {
         let Some(process) = self.task.as_mut().and_then(|task| task.process.as_mut()) else { return };
+        let describe = |status| describe(self.place.noun(), status);
         let (state, message) = match process.finish() {
             Err(error) => ("TASK_FAILED", format!("Failed to get the exit status of the command: {error}")),
-            Ok(status) if self.is_killed => ("TASK_KILLED", describe(status)),
+            // Also of one that was to be killed: so do Mesos' own command and Docker executors.
             Ok(status) if status.success() => ("TASK_FINISHED", describe(status)),
+            Ok(status) if self.is_killed => ("TASK_KILLED", describe(status)),
             Ok(status) => ("TASK_FAILED", describe(status)),
         };
         if let Some(task) = &mut self.task {

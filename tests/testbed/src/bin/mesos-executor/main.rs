@@ -26,9 +26,9 @@ use std::path::Path;
 
 fn main() -> Result<()> {
     let settings = Settings::from_environment()?;
-    let options = Options::from_command_line();
     let program = std::env::args_os().next().unwrap_or_default();
     let is_docker = Path::new(&program).file_name().is_some_and(|name| name == "mesos-docker-executor");
+    let options = Options::from_command_line(is_docker);
     let place = if is_docker { Place::docker(&options)? } else { Place::of_command(&options)? };
     executor::Executor::new(agent::Agent::new(settings), place).run();
     Ok(())

@@ -3,17 +3,21 @@
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
-pub struct Options(BTreeMap<String, String>);
+pub struct Options {
+    given: BTreeMap<String, String>,
+    looks_in_environment: bool,
+}
 
 impl Options {
-    pub fn from_command_line() -> Self {
+    pub fn from_command_line(looks_in_environment: bool) -> Self {
         let arguments = std::env::args().skip(1);
-        Self(arguments.filter_map(|argument| parse(&argument)).collect())
+        Self { given: arguments.filter_map(|argument| parse(&argument)).collect(), looks_in_environment }
     }
 
     pub fn get(&self, name: &str) -> Option<String> {
-        let of_environment = || std::env::var(format!("MESOS_{}", name.to_uppercase())).ok();
-        self.0.get(name).cloned().or_else(of_environment).filter(|value| !value.is_empty())
+        let of_environment =
+            || std::env::var(format!("MESOS_{}", name.to_uppercase())).ok().filter(|_| self.looks_in_environment);
+        self.given.get(name).cloned().or_else(of_environment).filter(|value| !value.is_empty())
     }
 
     pub fn needed(&self, name: &str) -> Result<String> {

@@ -45,13 +45,21 @@ impl Place {
             Self::Docker(docker) => docker.exec(info),
         };
         // Tells the testbed that this is no task.
-        command.env(marked::CHECK_VARIABLE, "1");
+        command.env(marked::HELPER_VARIABLE, "1");
         command
     }
 
     /// Mesos' Docker executor knows health checks, but no `TaskInfo.check`.
     pub fn knows_checks(&self) -> bool {
         !matches!(self, Self::Docker(_))
+    }
+
+    /// What ends when the task ends, in the words of Mesos.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "Container",
+            _ => "Command",
+        }
     }
 
     /// Asks the task to end within the grace period; that passing, the caller will [`kill`](Self::kill) it.

@@ -93,12 +93,12 @@ pub fn variables(info: &Value) -> impl Iterator<Item = (&str, &str)> {
     variables.filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str().unwrap_or_default())))
 }
 
-/// In the words of Mesos.
-pub fn describe(status: ExitStatus) -> String {
+/// In the words of Mesos; `what` is "Command" or "Container".
+pub fn describe(what: &str, status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("Command exited with status {code}"),
-        (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),
-        (None, None) => format!("Command ended: {status}"),
+        (Some(code), _) => format!("{what} exited with status {code}"),
+        (None, Some(signal)) => format!("{what} terminated with signal {}", signal_name(signal)),
+        (None, None) => format!("{what} ended: {status}"),
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn speaks_as_mesos_does() {
-        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "Command exited with status 3");
-        assert_eq!(describe(ExitStatus::from_raw(15)), "Command terminated with signal Terminated");
+        assert_eq!(describe("Container", ExitStatus::from_raw(3 << 8)), "Container exited with status 3");
+        assert_eq!(describe("Command", ExitStatus::from_raw(15)), "Command terminated with signal Terminated");
     }
 }

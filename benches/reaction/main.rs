@@ -1,0 +1,104 @@
+//! How long until what is wanted runs: Microscaler beside a bare client that sends the same calls and decides nothing.
+//!
+//! Both run in turn on the same real Mesos (four agents, which share this machine with everything else), and the same onlooker times
+//! both: a subscription to the master's own operator events. The bare client knows beforehand what to launch and which tasks to kill; it
+//! asks for room in the same way (REVIVE), acknowledges at once, and kills and launches with one write. For pooled tasks it has a bare
+//! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
+//!
+//! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
+//! `target/bench/reaction.svg`. With words, such as `1secs` and `pooled`, only what has all of them in its name is measured;
+//! with the one word `habits`, what lowers the floor itself.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod bare;
+mod cases;
+mod ours;
+mod plot;
+mod report;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use microscaler_testbed::{Agent, Cluster};
+
+use bare::{Bare, Executor, Habit};
+use cases::{Case, Contender, Launch, Times, measure};
+use ours::Ours;
+use report::Row;
+
+pub const AGENTS: usize = 4;
+/// Tasks of half a core on each agent, beside the executor.
+pub const SLOTS: usize = 16;
+/// The stock one, and one that costs a small cluster nothing.
+const INTERVALS: [&str; 2] = ["1secs", "100ms"];
+
+fn main() {
+    // `cargo test --all-targets` starts benches, too, without this.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let (mut rounds, mut words) = (50, Vec::new());
+    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
+        match argument.parse() {
+            Ok(number) => rounds = number,
+            Err(_) => words.push(argument),
+        }
+    }
+    if words == ["habits"] {
+        return habits(rounds);
+    }
+    let both = |interval| [Launch::Pooled, Launch::Isolated].map(|launch| (interval, launch));
+    let wanted = |(interval, launch): &(&str, Launch)| words.iter().all(|word| word == interval || word == launch.name());
+    let chosen = INTERVALS.into_iter().flat_map(both).filter(wanted);
+    let rows: Vec<Row> = chosen.flat_map(|(interval, launch)| compare(interval, launch, rounds)).collect();
+    report::table(&rows, rounds);
+    report::json(&rows, rounds);
+    plot::draw(&rows);
+}
+
+/// All cases on one cluster, by each contender in turn.
+fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
+    let mesos = cluster(interval);
+    let (ours, reaction) = {
+        let mut ours = Ours::start(&mesos, launch);
+        let times = all_cases(&mut ours, rounds);
+        (times, ours.finish())
+    };
+    let floor = all_cases(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), rounds);
+    let pretended = match launch {
+        Launch::Pooled => Some(all_cases(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), rounds)),
+        Launch::Isolated => None,
+    };
+    let mut pretended = pretended.into_iter().flatten();
+    let row = |((case, ours), floor)| Row {
+        interval: interval.to_owned(),
+        launch,
+        case,
+        ours,
+        floor,
+        pretended: pretended.next(),
+        reaction: reaction.clone(),
+    };
+    Case::ALL.into_iter().zip(ours).zip(floor).map(row).collect()
+}
+
+/// The bare client and executor with each habit, where it tells.
+fn habits(rounds: usize) {
+    let mesos = cluster(INTERVALS[0]);
+    let cases = [Case::Burst(50), Case::Swap(20)];
+    let measured = |habit| {
+        let mut bare = Bare::start(&mesos, Executor::Running, habit);
+        (habit, cases.map(|case| (case, measure(&mut bare, case, rounds))))
+    };
+    let all: Vec<_> = Habit::ALL.into_iter().map(measured).collect();
+    report::habits(&all, rounds);
+}
+
+fn all_cases(contender: &mut impl Contender, rounds: usize) -> Vec<Times> {
+    Case::ALL.into_iter().map(|case| measure(contender, case, rounds)).collect()
+}
+
+fn cluster(interval: &str) -> Cluster {
+    let agent = || Agent::default().resources("cpus:8.1;mem:4096;disk:4096;ports:[31000-31999]");
+    let builder = Cluster::builder().master_flag("allocation_interval", interval);
+    (0..AGENTS).fold(builder, |builder, _| builder.agent(agent())).start().unwrap()
+}

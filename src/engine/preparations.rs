@@ -1,0 +1,85 @@
+//! Executors and images → status: on how many agents they are, and whether executors hold replicas to their limits.
+
+use crate::api::validated::{App, Base, BaseKind};
+use crate::policy::standing::{Prepared, prepared};
+use crate::policy::world::World;
+
+/// How the bases of apps stand, found out once for all apps that share one and may use the same agents.
+pub struct Preparations<'a> {
+    world: &'a World,
+    known: Vec<(&'a App, Prepared)>,
+}
+
+/// The status of a condition, its reason in one word, and in more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    pub status: &'static str,
+    pub word: &'a str,
+    pub message: String,
+}
+
+impl<'a> Preparations<'a> {
+    pub fn new(world: &'a World) -> Self {
+        Self { world, known: Vec::new() }
+    }
+
+    /// `None` for apps that nothing is prepared for.
+    pub fn of(&mut self, app: &'a App) -> Option<&Prepared> {
+        let base = app.base.as_ref().filter(|base| base.ahead)?;
+        let same = |other: &App| {
+            let gpus = |app: &App| app.size.gpu > 0;
+            other.base.as_ref().is_some_and(|other| other.key == base.key)
+                && other.requirements == app.requirements
+                && gpus(other) == gpus(app)
+        };
+        let at = self.known.iter().position(|(other, _)| same(other)).unwrap_or_else(|| {
+            self.known.push((app, prepared(self.world, app)));
+            self.known.len() - 1
+        });
+        Some(&self.known[at].1)
+    }
+}
+
+pub fn is_pooled(app: &App) -> bool {
+    matches!(&app.base, Some(Base { kind: BaseKind::Executor, .. }))
+}
+
+/// `3/4`.
+pub fn in_words(prepared: &Prepared) -> String {
+    format!("{}/{}", prepared.ready, prepared.agents)
+}
+
+/// Whether replicas are held to their memory and CPU.
+pub fn limits_enforced(prepared: &Prepared) -> Told<'static> {
+    let Prepared { ready, unlimited, why, .. } = prepared;
+    match why {
+        Some(why) => {
+            let message = format!("replicas are not held to their memory and CPU on {unlimited} of {ready} agents: {why}");
+            Told { status: "False", word: "NotEnforced", message }
+        }
+        None if *ready == 0 => {
+            let message = "no executor of the app is ready, so none has told".to_owned();
+            Told { status: "Unknown", word: "NotToldYet", message }
+        }
+        None => {
+            let message = "replicas are held to their memory and CPU on all agents".to_owned();
+            Told { status: "True", word: "Enforced", message }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_not_enforced_where_some_executor_cannot() {
+        let told = |ready, unlimited| {
+            let why = (unlimited > 0).then(|| "no cgroup is delegated to it".into());
+            limits_enforced(&Prepared { agents: 4, ready, unlimited, why })
+        };
+        assert_eq!((told(0, 0).status, told(3, 0).status, told(4, 2).status), ("Unknown", "True", "False"));
+        let words = "replicas are not held to their memory and CPU on 2 of 4 agents: no cgroup is delegated to it";
+        assert_eq!(told(4, 2).message, words);
+    }
+}
