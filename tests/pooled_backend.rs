@@ -5,8 +5,7 @@
 #[path = "support/rig.rs"]
 mod rig;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,21 +23,11 @@ fn cluster() -> Cluster {
     Cluster::builder().agent(agent).master_flag("allocation_interval", "100ms").fast_failure_detection().start().unwrap()
 }
 
-/// A stand-in for the executor, which takes the same words: a program that starts the testbed's.
-fn stand_in(cluster: &Cluster, directory: &Path) -> PathBuf {
-    let program = cluster.program("bare-executor").unwrap();
-    script(directory, &format!("exec {} --run", program.display()))
-}
+/// The executor is this same program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_microscaler");
 
-fn script(directory: &Path, line: &str) -> PathBuf {
-    let path = directory.join("executor");
-    std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn pool_with(cluster: &Cluster, program: &Path) -> Arc<Pool> {
-    pool(&[cluster.master_url()], &format!(", executor: {{path: {}}}", program.display()))
+fn pool_with(cluster: &Cluster, program: &str) -> Arc<Pool> {
+    pool(&[cluster.master_url()], &format!(", executor: {{path: {}}}", program))
 }
 
 fn pooled(name: &str) -> Arc<App> {
@@ -56,9 +45,8 @@ async fn all_held(rig: &mut Rig, room: Resources) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_is_prepared_used_and_retired() {
     let (cluster, state) = (cluster(), tempfile::tempdir().unwrap());
-    let program = stand_in(&cluster, state.path());
     let web = pooled("web");
-    let mut rig = Rig::start(pool_with(&cluster, &program), state.path());
+    let mut rig = Rig::start(pool_with(&cluster, PROGRAM), state.path());
     rig.ready().await;
     rig.held(ALL).await;
     rig.prepare(&web, 0);
@@ -89,9 +77,8 @@ async fn an_executor_is_prepared_used_and_retired() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_launch_brings_its_executor_along_and_outlives_its_end() {
     let (cluster, state) = (cluster(), tempfile::tempdir().unwrap());
-    let program = stand_in(&cluster, state.path());
     let web = pooled("web");
-    let mut rig = Rig::start(pool_with(&cluster, &program), state.path());
+    let mut rig = Rig::start(pool_with(&cluster, PROGRAM), state.path());
     rig.ready().await;
     rig.held(ALL).await;
     rig.launch(&web, 0, 3);
@@ -119,7 +106,7 @@ fn kill_executor(id: &str) {
     let mut found = false;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let is_program = std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.ends_with("bare-executor"));
+        let is_program = std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM));
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         if is_program && environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()) {
             found |= std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success();
@@ -132,14 +119,13 @@ fn kill_executor(id: &str) {
 async fn a_missing_program_is_said() {
     let (cluster, state) = (cluster(), tempfile::tempdir().unwrap());
     let web = pooled("web");
-    let mut rig = Rig::start(pool_with(&cluster, &state.path().join("none")), state.path());
+    let mut rig = Rig::start(pool_with(&cluster, "/none/such"), state.path());
     rig.ready().await;
     rig.held(ALL).await;
     rig.launch(&web, 0, 2);
     rig.gone(&web).await;
     assert!(rig.endings.len() == 2 && rig.endings.iter().all(|ending| ending.how == End::Dropped), "{:?}", rig.endings);
     rig.pass(Duration::from_millis(300)).await;
-    println!("{:?} {:?}", rig.endings, rig.notes);
     let [Fitted { phase: BasePhase::Failed { why, tries: 1, .. }, executor: None, .. }] = rig.bases(0) else {
         panic!("{:?}", rig.bases(0))
     };
@@ -151,9 +137,8 @@ async fn a_missing_program_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pooled_tasks_outlive_us_and_are_adopted() {
     let (cluster, state) = (cluster(), tempfile::tempdir().unwrap());
-    let program = stand_in(&cluster, state.path());
     let web = pooled("web");
-    let pool = pool_with(&cluster, &program);
+    let pool = pool_with(&cluster, PROGRAM);
     let mut rig = Rig::start(pool.clone(), state.path());
     rig.ready().await;
     rig.held(ALL).await;
@@ -172,6 +157,7 @@ async fn pooled_tasks_outlive_us_and_are_adopted() {
     rig.launch(&web, 0, 1);
     rig.running(&web, 3).await;
     assert_eq!((rig.executor(0), rig.endings.len()), (executor, 0), "the same goes on");
+    println!("what it said when it was asked: {:?}", rig.bases(0)[0].unlimited);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,15 +248,13 @@ async fn an_executor_in_an_image_has_the_program_of_the_agent() {
     }
     let state = tempfile::tempdir().unwrap();
     let cluster = with_images(state.path());
-    // The image has a shell, but not what the stand-in is linked with.
-    let program = cluster.program("bare-executor").unwrap();
-    let executor = stand_in(&cluster, state.path());
-    let directories = ["/usr/lib", "/lib", "/lib64", program.parent().unwrap().to_str().unwrap()];
+    // What this build of the program is linked with is not in the image.
+    let directories = ["/usr/lib", "/lib", "/lib64"];
     let volume = |directory: &&str| format!("{{hostPath: {directory}, mountPath: {directory}, readOnly: true}}");
     let volumes = directories.iter().map(volume).collect::<Vec<_>>().join(", ");
     let line = "shell: 'test ! -d /usr/share && exec sleep 1000', resources: {cpu: 100m, memory: 32Mi}";
     let web = app("web", &format!("{{launch: pooled, image: '{BUSYBOX}', volumes: [{volumes}], {line}}}"));
-    let mut rig = Rig::start(pool_with(&cluster, &executor), state.path());
+    let mut rig = Rig::start(pool_with(&cluster, PROGRAM), state.path());
     rig.ready().await;
     rig.held(ALL).await;
     rig.launch(&web, 0, 2);
