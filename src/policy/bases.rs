@@ -156,6 +156,7 @@ impl<'a> Bases<'a> {
     }
 
     /// The base of this app, if it is wanted ahead.
+    #[inline]
     pub fn of_app(&self, app: &App) -> Option<usize> {
         if self.groups.is_empty() {
             return None;
@@ -187,6 +188,7 @@ impl<'a> Bases<'a> {
     }
 
     /// Whether no replica of the app may go to this agent now, because of its executor there.
+    #[inline]
     pub fn bars(&self, app: &App, agent: AgentIx) -> bool {
         matches!(self.executor(app, agent), Some(State::Failed | State::Leaving))
     }
@@ -198,6 +200,11 @@ impl<'a> Bases<'a> {
             Some(State::Failed | State::Leaving) => false,
             _ => true,
         }
+    }
+
+    /// Whether the executor of this app is still to be put there, its room set aside.
+    pub fn lacks(&self, app: &App, agent: AgentIx) -> bool {
+        self.executor(app, agent) == Some(State::Missing)
     }
 
     /// Whether it is still to be put there, its room set aside.
@@ -263,6 +270,7 @@ impl Group<'_> {
 }
 
 /// Whether the app's placement allows the agent.
+#[inline]
 pub(super) fn suits(app: &App, agent: &Agent) -> bool {
     let kept_for_gpus = agent.gpus && app.size.gpu == 0;
     agent.present && !kept_for_gpus && app.requirements.iter().all(|requirement| meets(agent, requirement))

@@ -79,7 +79,7 @@ impl<'a> Seeker<'a> {
                 .min_by_key(|group| (group.value.is_none(), group.replicas))?;
             let at = &mut group.at[level as usize];
             while let Some(agent) = group.agents.get(*at) {
-                if rooms.at(*agent).fits(app.size, level, rank) && rooms.bases.opens(app, *agent, level) {
+                if rooms.takes(app, *agent, level, rank) {
                     return Some(*agent);
                 }
                 *at += 1;
@@ -181,7 +181,7 @@ mod tests {
     use super::super::memory::AppMemory;
     use super::super::resources::Resources;
     use super::super::testing::{agent, app, running};
-    use super::super::world::{AppView, World};
+    use super::super::world::{AppView, BasePhase, Fitted, World};
     use super::*;
 
     fn requirement(attribute: &str, operator: Operator, values: &[&str]) -> Requirement {
@@ -243,6 +243,24 @@ mod tests {
         let spec = app("a", json!({"placement": {"spread": "rack"}}));
         let tasks = vec![running(&spec, 2, 0)];
         assert_eq!(agents_for(spec, tasks, agents, 6), [1, 1, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn agents_with_the_base_come_first_but_after_spreading() {
+        let fitted = |phase| {
+            let (key, executor) = (Some("mesos:x".into()), None);
+            Agent { bases: vec![Fitted { key, executor, phase, since: 0, unlimited: None }], ..agent(2, &[]) }
+        };
+        let template = json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "x", "image": "x"});
+        let agents = || vec![agent(1, &[]), fitted(BasePhase::Coming), fitted(BasePhase::Ready)];
+        let packed = app("a", json!({"template": template}));
+        assert_eq!(agents_for(packed, vec![], agents(), 9), [2, 2, 1, 1, 0]);
+        let mut agents = agents();
+        for (agent, host) in agents.iter_mut().zip(["a", "b", "c"]) {
+            agent.hostname = host.into();
+        }
+        let spread = app("a", json!({"template": template, "placement": {"spread": "hostname"}}));
+        assert_eq!(agents_for(spread, vec![], agents, 3), [0, 1, 2]);
     }
 
     #[test]

@@ -65,13 +65,25 @@ impl Room {
 
     /// Whether a replica fits. Even what starts at once has to fit what is open in the end, or it would slip into another's room.
     pub fn fits(&self, size: Resources, level: Level, rank: Rank) -> bool {
-        let aside = if self.aside.is_empty() { Resources::ZERO } else { self.aside(rank) };
-        let there = match level {
+        let is_there = |aside: Resources| match level {
             Level::Now => size.fits(self.now - aside),
             Level::Free => size.fits(self.free - aside),
             Level::Soon => true,
         };
-        there && size.fits(if self.kept.is_empty() { self.soon - aside } else { self.open(rank) })
+        // Mostly nothing is spoken for, and this is asked more often than all else.
+        if self.kept.is_empty() && self.aside.is_empty() {
+            return is_there(Resources::ZERO) && size.fits(self.soon);
+        }
+        is_there(self.aside(rank)) && size.fits(self.open(rank))
+    }
+
+    /// Whether what is set aside is there by then: an executor may need what its replicas do not.
+    fn holds_aside(&self, level: Level, rank: Rank) -> bool {
+        self.aside(rank).fits(match level {
+            Level::Now => self.now,
+            Level::Free => self.free,
+            Level::Soon => self.soon,
+        })
     }
 
     fn take(&mut self, size: Resources, level: Level) {
@@ -224,9 +236,12 @@ impl<'a> Rooms<'a> {
         self.at(agent).fits(size, level, rank) && self.limits.fits(size, level, rank)
     }
 
-    /// Whether a replica of this app does, and has what it builds on by then.
+    /// Whether a replica of this app fits the agent, and has what it builds on by then. The pool's limits are another matter.
     pub fn takes(&self, app: &App, agent: AgentIx, level: Level, rank: Rank) -> bool {
-        self.fits(agent, app.size, level, rank) && self.bases.opens(app, agent, level)
+        let room = self.at(agent);
+        room.fits(app.size, level, rank)
+            && self.bases.opens(app, agent, level)
+            && (room.aside.is_empty() || !self.bases.lacks(app, agent) || room.holds_aside(level, rank))
     }
 
     pub fn take(&mut self, agent: AgentIx, size: Resources, level: Level) {

@@ -47,14 +47,16 @@ impl Allocation<'_> {
         let spec = seat.claim.app;
         while let Some((agent, kept_as)) = seat.turns.pop_front() {
             self.rooms.let_go(agent, kept_as, spec.size);
+            let limits = |level: Level| self.rooms.limits.fits(spec.size, level, rank);
+            let takes = |level: Level| limits(level) && self.rooms.takes(spec, agent, level, rank);
             let found = if !allows(seat.claim, &self.rooms, agent) {
                 None
-            } else if self.rooms.takes(spec, agent, Level::Now, rank) {
+            } else if takes(Level::Now) {
                 Some((agent, Level::Now))
             } else if let Some(other) = seat.find(&self.rooms, Level::Now, rank) {
                 Some((other, Level::Now))
             } else {
-                LEVELS.into_iter().find(|level| self.rooms.takes(spec, agent, *level, rank)).map(|level| (agent, level))
+                LEVELS.into_iter().find(|level| takes(*level)).map(|level| (agent, level))
             };
             if let Some((agent, level)) = found {
                 self.place(app, agent, level);
