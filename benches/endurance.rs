@@ -35,6 +35,10 @@ fn main() {
     let path = result_path("endurance.json");
     std::fs::write(&path, serde_json::to_string_pretty(&json!({"load": load(), "minutes": lines})).unwrap()).unwrap();
     println!("load {}; {}", load(), path.display());
+    let memory = |minute: usize| lines.get(minute).and_then(|line| line["memoryMiB"].as_f64());
+    if let (Some(early), Some(late)) = (memory(4), memory(lines.len() - 1)) {
+        assert!(late <= 1.2 * early, "memory has grown from {early} to {late} MiB");
+    }
 }
 
 fn cluster() -> Cluster {

@@ -116,7 +116,8 @@ fn wait_running(scaler: &Scaler, tasks: usize) {
     let end = Instant::now() + PATIENCE;
     while running(scaler) != tasks {
         assert!(Instant::now() < end, "{} of {tasks} tasks run\n{}", running(scaler), scaler.log());
-        std::thread::sleep(Duration::from_millis(50));
+        // Each look makes it write down all apps.
+        std::thread::sleep(Duration::from_millis(250));
     }
 }
 

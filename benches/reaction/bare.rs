@@ -192,15 +192,34 @@ impl Bare {
         let victims = self.victims(n);
         self.onlooker.forget();
         let start = Instant::now();
-        self.end(&victims);
-        self.revive();
-        let high = self.launch("web", n);
+        self.kill(&victims);
+        let high = self.launch_behind(&victims, n);
         self.wait_state(&high, "TASK_RUNNING");
         let up = self.seen(&high, "TASK_RUNNING") - start;
         let down = self.down(&high);
         self.low.retain(|task| !victims.contains(task));
         self.fill(n);
         (up, down)
+    }
+
+    /// Asks for the room of victims as they end, and launches on what is offered meanwhile.
+    fn launch_behind(&mut self, victims: &[Task], n: usize) -> Vec<Task> {
+        let mut left: HashSet<&str> = victims.iter().map(|(id, _)| id.as_str()).collect();
+        let mut launched = Vec::new();
+        while launched.len() < n {
+            self.framework.next_event(Duration::from_secs(5)).unwrap();
+            let before = left.len();
+            left.retain(|id| self.framework.statuses.get(*id).is_none_or(|status| status["state"] != "TASK_KILLED"));
+            if left.len() < before {
+                self.revive();
+            }
+            let offers: Vec<Value> = std::mem::take(&mut self.framework.offers).into_values().collect();
+            for offer in offers {
+                launched.extend(self.launch_on(&offer, "web", n - launched.len()));
+            }
+            self.framework.calls.flush().unwrap();
+        }
+        launched
     }
 
     /// As many from each agent, as a plan over all agents would.

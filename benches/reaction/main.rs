@@ -55,20 +55,19 @@ fn main() {
     plot::draw(&rows);
 }
 
-/// All cases on one cluster, by each contender in turn.
+/// All cases on one cluster, by each contender in turn. Each goes first at one of the intervals, as a cluster gets slower with use.
 fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
     let mesos = cluster(interval);
+    let floor = || all_cases(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), rounds);
+    let early = (interval != INTERVALS[0]).then(floor);
     let (ours, reaction) = {
         let mut ours = Ours::start(&mesos, launch);
         let times = all_cases(&mut ours, rounds);
         (times, ours.finish())
     };
-    let floor = all_cases(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), rounds);
-    let pretended = match launch {
-        Launch::Pooled => Some(all_cases(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), rounds)),
-        Launch::Isolated => None,
-    };
-    let mut pretended = pretended.into_iter().flatten();
+    let floor = early.unwrap_or_else(floor);
+    let pretending = || all_cases(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), rounds);
+    let mut pretended = (launch == Launch::Pooled).then(pretending).into_iter().flatten();
     let row = |((case, ours), floor)| Row {
         interval: interval.to_owned(),
         launch,
