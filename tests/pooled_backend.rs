@@ -27,7 +27,7 @@ fn cluster() -> Cluster {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_microscaler");
 
 fn pool_with(cluster: &Cluster, program: &str) -> Arc<Pool> {
-    pool(&[cluster.master_url()], &format!(", executor: {{path: {}}}", program))
+    pool(&[cluster.master_url()], &format!(", executor: {{path: {program}}}"))
 }
 
 fn pooled(name: &str) -> Arc<App> {

@@ -266,6 +266,7 @@ fn known_action(reason: &str) -> Option<&'static str> {
         "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" | "Suspended" => "Scale",
         "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "TaskReturned" | "LaunchStuck" | "CrashLoop"
         | "ExecutorsFail" => "Run",
+        "ExecutorEnded" | "ImageNotFetched" => "Prepare",
         "DemandStale" => "ReadDemand",
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",
