@@ -21,6 +21,7 @@ use super::wire::Event;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts: the agent is on this machine, and waits for nobody else when it comes back.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const READ_AHEAD: usize = 8 << 10;
 /// A buffer that a burst has made longer is given back.
 const KEEP_BUFFER: usize = 64 << 10;
 
@@ -233,6 +234,8 @@ impl Open {
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) -> Result<(), LinkError> {
+    // Many small reads would cost more than the launches that they bring.
+    into.reserve(READ_AHEAD);
     if stream.read_buf(into).await? == 0 {
         return Err(LinkError::Closed);
     }

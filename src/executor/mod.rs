@@ -19,6 +19,7 @@
 //! | limits of each task | [`cgroup`] |
 //! | directories and logs | [`sandbox`], [`rotate`] |
 //! | the loop around it all | [`rim`] |
+//! | a program of its own, small in memory | `main.rs` |
 //!
 //! # Decisions, and why
 //! - **One thread, for everything.** A second would cost memory, make fork a trap, and turn the signal that ends a task with its executor

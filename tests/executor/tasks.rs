@@ -81,15 +81,19 @@ fn two_hundred_tasks_in_one_executor() {
 
 #[test]
 fn by_hand_it_says_who_starts_it() {
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
         let foreign = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MESOS_"));
         foreign.for_each(|name| _ = command.env_remove(name));
-        command.arg("executor").args(arguments).output().unwrap()
+        command.args(arguments).output().unwrap()
     };
-    let output = run(&[]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("microscaler: MESOS_AGENT_ENDPOINT is not set: a Mesos agent starts this program"), "{text}");
-    assert!(String::from_utf8(run(&["--help"]).stdout).unwrap().contains("Mesos starts it"));
+    let (whole, alone) = (env!("CARGO_BIN_EXE_microscaler"), env!("CARGO_BIN_EXE_microscaler-executor"));
+    for (program, arguments) in [(whole, &["executor"][..]), (alone, &[])] {
+        let output = run(program, arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(": MESOS_AGENT_ENDPOINT is not set: a Mesos agent starts this program"), "{text}");
+        let help = run(program, &[arguments, &["--help"]].concat()).stdout;
+        assert!(String::from_utf8(help).unwrap().contains("Mesos starts it"));
+    }
 }
