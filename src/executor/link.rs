@@ -14,9 +14,9 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::codec::Decoder;
 
 use super::http::{self, Chunks, HttpError};
-use super::recordio::{RecordError, RecordIo};
 use super::settings::Settings;
 use super::wire::Event;
+use crate::backend::mesos::recordio::{RecordError, RecordIo};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts: the agent is on this machine, and waits for nobody else when it comes back.

@@ -10,6 +10,10 @@ use microscaler::cli::executor::{Args, run};
 #[derive(Parser)]
 #[command(version, max_term_width = 80)]
 struct Cli {
+    /// The verb of the whole program may be there, so that a pool's executor.path may name either.
+    #[arg(value_parser = ["executor"], hide = true)]
+    _verb: Option<String>,
+
     #[command(flatten)]
     args: Args,
 
@@ -19,7 +23,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let Cli { args, log } = Cli::parse();
+    let Cli { args, log, .. } = Cli::parse();
     run(&args, log.as_deref()).unwrap_or_else(|error| {
         anstream::eprintln!("microscaler-executor: {error:#}");
         ExitCode::FAILURE

@@ -55,10 +55,6 @@ mod link;
 mod machine;
 mod probe;
 mod processes;
-// The agent frames its events as the master does.
-#[allow(clippy::duplicate_mod)]
-#[path = "../backend/mesos/recordio.rs"]
-mod recordio;
 mod rim;
 mod rotate;
 mod sandbox;

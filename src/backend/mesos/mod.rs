@@ -32,7 +32,7 @@ mod machine;
 mod offers;
 mod probe;
 mod reconcile;
-mod recordio;
+pub(crate) mod recordio;
 mod revive;
 mod session;
 mod states;
