@@ -87,7 +87,8 @@ impl Cgroups {
     }
 
     fn try_once(&mut self) {
-        match self.make("try", Bounds { cpus: Some(0.1), mem: Some(32.0) }) {
+        // As little CPU as there is: the container of an executor that waits for tasks has hardly more.
+        match self.make("try", Bounds { cpus: Some(0.0), mem: Some(32.0) }) {
             Ok(cage) => self.remove(cage),
             Err(error) => {
                 self.unlimited = Some(error.to_string());
@@ -104,11 +105,16 @@ impl Cgroups {
         self.count += 1;
         // Unique, and not too long for a file.
         let name: String = format!("{}.", self.count).chars().chain(id.chars().take(60)).collect();
-        Ok(match &self.place {
-            None => None,
-            Some(Place::V1(place)) => Some(Cage::V1(place.make(&name, bounds)?)),
-            Some(Place::V2(place)) => Some(Cage::V2(place.make(&name, bounds)?)),
-        })
+        let cage = match &self.place {
+            None => return Ok(None),
+            Some(Place::V1(place)) => Cage::V1(place.make(&name, bounds)?),
+            Some(Place::V2(place)) => Cage::V2(place.make(&name, bounds)?),
+        };
+        if let Some(error) = cage.shortfall() {
+            tracing::warn!(task = id, %error, "it runs without a CPU quota of its own");
+            self.unlimited = Some(format!("at least one task has no CPU quota: {error}"));
+        }
+        Ok(Some(cage))
     }
 
     /// The task is over. What cannot be removed yet is tried again with the next.
@@ -136,6 +142,14 @@ impl Place {
 }
 
 impl Cage {
+    /// What of its bounds it does without.
+    fn shortfall(&self) -> Option<&CgroupError> {
+        match self {
+            Self::V1(cage) => cage.shortfall.as_ref(),
+            Self::V2(_) => None,
+        }
+    }
+
     /// Opened for [`Start::joins`](super::spawn::Start::joins).
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! cgroups version 1: a hierarchy for each controller.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::Pid;
@@ -24,6 +24,8 @@ pub struct Cage {
     memory: PathBuf,
     cpu: Option<PathBuf>,
     alarm: Option<OwnedFd>,
+    /// Why its CPU has no quota, where it was to have one.
+    pub shortfall: Option<CgroupError>,
 }
 
 impl Place {
@@ -49,7 +51,7 @@ impl Place {
 
     pub fn make(&self, name: &str, bounds: Bounds) -> Result<Cage, CgroupError> {
         let (memory, cpu) = (self.dirs.memory.join(name), self.dirs.cpu.as_ref().map(|dir| dir.join(name)));
-        let mut cage = Cage { memory, cpu, alarm: None };
+        let mut cage = Cage { memory, cpu, alarm: None, shortfall: None };
         let made = cage.make(bounds, self.period);
         made.inspect_err(|_| _ = cage.remove())?;
         Ok(cage)
@@ -67,12 +69,8 @@ impl Cage {
         files::make(cpu)?;
         let Some(cpus) = bounds.cpus else { return Ok(()) };
         files::write(cpu, "cpu.shares", &shares(cpus).to_string())?;
-        if let Some(period) = period {
-            #[allow(clippy::cast_precision_loss)] // A period is a second at most.
-            let quota = files::whole(cpus * period as f64).max(MIN_QUOTA);
-            files::write(cpu, "cpu.cfs_period_us", &period.to_string())?;
-            files::write(cpu, "cpu.cfs_quota_us", &quota.to_string())?;
-        }
+        // The kernel refuses what is above the container's own at this moment. Memory and shares are of use without it.
+        self.shortfall = period.and_then(|period| set_quota(cpu, cpus, period).err());
         Ok(())
     }
 
@@ -111,10 +109,21 @@ impl Cage {
         Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?))
     }
 
+    /// Where that takes longer, its quota goes at once: the agent gives the container less when it hears of the task's end, and what is
+    /// less than a quota within is refused to it, for which it would end the container.
     pub fn remove(&self) -> bool {
-        let cpu_is_gone = self.cpu.as_deref().is_none_or(is_gone);
-        is_gone(&self.memory) && cpu_is_gone
+        let left = self.cpu.as_deref().filter(|cpu| !is_gone(cpu));
+        // It may have gone in this moment.
+        left.iter().for_each(|cpu| _ = files::write(cpu, "cpu.cfs_quota_us", "-1"));
+        is_gone(&self.memory) && left.is_none()
     }
+}
+
+fn set_quota(cpu: &Path, cpus: f64, period: u64) -> Result<(), CgroupError> {
+    #[allow(clippy::cast_precision_loss)] // A period is a second at most.
+    let quota = files::whole(cpus * period as f64).max(MIN_QUOTA);
+    files::write(cpu, "cpu.cfs_period_us", &period.to_string())?;
+    files::write(cpu, "cpu.cfs_quota_us", &quota.to_string())
 }
 
 #[cfg(test)]
@@ -135,7 +144,7 @@ mod tests {
     #[test]
     fn kills_for_memory_are_told_with_limit_and_use() {
         let root = tempfile::tempdir().unwrap();
-        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None };
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None, shortfall: None };
         let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
         write("memory.limit_in_bytes", "33554432\n");
         write("memory.max_usage_in_bytes", "33554432\n");
@@ -143,5 +152,16 @@ mod tests {
         assert_eq!(cage.kills(), 0);
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
         assert_eq!((cage.kills(), cage.memory()), (1, Some((33_554_432, 33_554_432))));
+    }
+
+    #[test]
+    fn a_cage_that_stays_for_now_has_no_quota() {
+        let root = tempfile::tempdir().unwrap();
+        // A directory with files cannot be removed, as a cgroup with processes cannot.
+        std::fs::write(root.path().join("cpu.cfs_quota_us"), "50").unwrap();
+        let cpu = Some(root.path().to_owned());
+        let cage = Cage { memory: root.path().join("gone"), cpu, alarm: None, shortfall: None };
+        assert!(!cage.remove());
+        assert_eq!(files::read(root.path(), "cpu.cfs_quota_us").unwrap(), "-1");
     }
 }
