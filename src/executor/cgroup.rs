@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
@@ -162,10 +163,18 @@ impl Cage {
     }
 
     /// Signalled when memory has run out, where the kernel does not end the whole task by itself.
-    pub fn take_alarm(&mut self) -> Option<OwnedFd> {
+    pub fn alarm(&self) -> Option<Arc<OwnedFd>> {
         match self {
-            Self::V1(cage) => cage.take_alarm(),
+            Self::V1(cage) => cage.alarm(),
             Self::V2(_) => None,
+        }
+    }
+
+    /// The alarm has sounded: whether for this task, and not for the whole container.
+    pub fn heed_alarm(&self) -> bool {
+        match self {
+            Self::V1(cage) => cage.heed_alarm(),
+            Self::V2(_) => false,
         }
     }
 
@@ -180,7 +189,7 @@ impl Cage {
     /// Whether the kernel has killed in it for memory.
     pub fn is_over_memory(&self) -> bool {
         match self {
-            Self::V1(cage) => cage.kills() > 0,
+            Self::V1(cage) => cage.is_over_memory(),
             Self::V2(cage) => cage.kills() > 0,
         }
     }

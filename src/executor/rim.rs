@@ -149,8 +149,8 @@ impl Rim {
                 }
             }
             Input::OverMemory(id) => {
-                // It has ended in the meantime, and for the same reason.
-                let Some(why) = self.host.memory(&id) else { return };
+                // It has ended in the meantime, and for the same reason; or the whole container has run out of memory.
+                let Some(why) = self.host.heed_alarm(&id) else { return };
                 self.machine.over_memory(&id, why, now);
             }
         }

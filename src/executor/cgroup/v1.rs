@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Pid;
 
 use super::find::Dirs;
@@ -23,7 +24,7 @@ pub struct Place {
 pub struct Cage {
     memory: PathBuf,
     cpu: Option<PathBuf>,
-    alarm: Option<OwnedFd>,
+    alarm: Option<Arc<OwnedFd>>,
     /// Why its CPU has no quota, where it was to have one.
     pub shortfall: Option<CgroupError>,
 }
@@ -75,32 +76,54 @@ impl Cage {
     }
 
     /// The kernel kills one process when memory has run out, perhaps not the main one: who listens here hears of it.
-    fn set_alarm(&self) -> Result<OwnedFd, CgroupError> {
+    fn set_alarm(&self) -> Result<Arc<OwnedFd>, CgroupError> {
         let io = |errno: rustix::io::Errno| CgroupError::Io { path: "eventfd".to_owned(), source: errno.into() };
         let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io)?;
         let control = files::open(&self.memory, "memory.oom_control", false)?;
         let line = format!("{} {}", alarm.as_raw_fd(), control.as_raw_fd());
         files::write(&self.memory, "cgroup.event_control", &line)?;
-        Ok(alarm)
+        Ok(Arc::new(alarm))
     }
 
     pub fn joins(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         std::iter::once(&self.memory).chain(&self.cpu).map(|dir| files::open(dir, "cgroup.procs", true)).collect()
     }
 
-    pub fn take_alarm(&mut self) -> Option<OwnedFd> {
-        self.alarm.take()
+    pub fn alarm(&self) -> Option<Arc<OwnedFd>> {
+        self.alarm.clone()
+    }
+
+    /// Whether what the alarm was for is the task's own doing.
+    pub fn heed_alarm(&self) -> bool {
+        if self.has_hit_limit() {
+            return true;
+        }
+        // Else what comes later would not be told from it.
+        let _ = self.alarm.as_ref().map(|alarm| rustix::io::read(alarm, &mut [0; 8]));
+        // It may have come just before.
+        self.has_hit_limit()
+    }
+
+    /// Whether its own memory has ever run short. When that of the whole container does, the kernel sounds the alarms of all that is
+    /// within, and may kill there.
+    fn has_hit_limit(&self) -> bool {
+        files::number(&self.memory, "memory.failcnt").is_none_or(|count| count > 0)
+    }
+
+    fn is_alarmed(&self) -> bool {
+        let ready = |alarm: &Arc<OwnedFd>| poll(&mut [PollFd::new(alarm, PollFlags::IN)], Some(&Timespec::default()));
+        self.alarm.as_ref().is_some_and(|alarm| ready(alarm).is_ok_and(|count| count > 0))
     }
 
     pub fn processes(&self) -> Vec<Pid> {
         files::processes(&self.memory)
     }
 
-    /// How often the kernel has killed here for memory.
-    pub fn kills(&self) -> u64 {
-        // Kernels before 4.13 do not count kills.
+    /// Whether the kernel has killed here for this task's memory.
+    pub fn is_over_memory(&self) -> bool {
         let kills = files::keyed(&self.memory, "memory.oom_control", "oom_kill");
-        kills.or_else(|| files::number(&self.memory, "memory.failcnt")).unwrap_or(0)
+        // Kernels before 4.13 do not count kills. What they do count (failcnt) is also what could be reclaimed.
+        self.has_hit_limit() && kills.map_or_else(|| self.is_alarmed(), |kills| kills > 0)
     }
 
     /// Limit and greatest use.
@@ -146,12 +169,44 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None, shortfall: None };
         let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+        write("memory.failcnt", "7\n");
         write("memory.limit_in_bytes", "33554432\n");
         write("memory.max_usage_in_bytes", "33554432\n");
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
-        assert_eq!(cage.kills(), 0);
+        assert!(!cage.is_over_memory());
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
-        assert_eq!((cage.kills(), cage.memory()), (1, Some((33_554_432, 33_554_432))));
+        assert_eq!((cage.is_over_memory(), cage.memory()), (true, Some((33_554_432, 33_554_432))));
+        // The kernel has chosen it when the container's memory ran out.
+        write("memory.failcnt", "0\n");
+        assert!(!cage.is_over_memory());
+    }
+
+    /// The directory of a cage, and the cage, whose alarm sounds.
+    fn alarmed(failcnt: &str, oom_control: &str) -> (tempfile::TempDir, Cage) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("memory.failcnt"), failcnt).unwrap();
+        std::fs::write(root.path().join("memory.oom_control"), oom_control).unwrap();
+        let alarm = Some(Arc::new(eventfd(1, EventfdFlags::NONBLOCK).unwrap()));
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm, shortfall: None };
+        (root, cage)
+    }
+
+    #[test]
+    fn the_containers_memory_is_not_the_tasks() {
+        let (root, cage) = alarmed("0\n", "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(!cage.is_over_memory() && !cage.heed_alarm());
+        // What is only reclaimed later on is not taken for it.
+        std::fs::write(root.path().join("memory.failcnt"), "3\n").unwrap();
+        assert!(!cage.is_alarmed() && !cage.is_over_memory());
+    }
+
+    #[test]
+    fn where_kills_are_not_counted_the_alarm_tells_of_them() {
+        let (_root, cage) = alarmed("3\n", "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(cage.is_over_memory() && cage.heed_alarm());
+        assert!(cage.is_over_memory(), "it is remembered");
+        let (_root, cage) = alarmed("3\n", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
+        assert!(!cage.is_over_memory());
     }
 
     #[test]
