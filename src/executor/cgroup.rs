@@ -33,6 +33,8 @@ pub struct Cgroups {
     place: Option<Place>,
     /// Why tasks are not held to their bounds, or not to all.
     pub unlimited: Option<String>,
+    /// Not all could be held to what others were.
+    has_failed: bool,
     count: u64,
     /// Cgroups that could not be removed yet.
     left: Vec<Cage>,
@@ -75,7 +77,7 @@ impl Cgroups {
             find::Found::V1(dirs) => v1::Place::claim(dirs).map(Place::V1),
             find::Found::V2(dir) => v2::Place::claim(&dir).map(Place::V2),
         });
-        let mut cgroups = Self { place: None, unlimited: None, count: 0, left: Vec::new() };
+        let mut cgroups = Self { place: None, unlimited: None, has_failed: false, count: 0, left: Vec::new() };
         match place {
             Ok(place) => {
                 cgroups.unlimited = place.shortfall();
@@ -89,7 +91,7 @@ impl Cgroups {
 
     fn try_once(&mut self) {
         // As little CPU as there is: the container of an executor that waits for tasks has hardly more.
-        match self.make("try", Bounds { cpus: Some(0.0), mem: Some(32.0) }) {
+        match self.try_make("try", Bounds { cpus: Some(0.0), mem: Some(32.0) }) {
             Ok(cage) => self.remove(cage),
             Err(error) => {
                 self.unlimited = Some(error.to_string());
@@ -98,11 +100,23 @@ impl Cgroups {
         }
     }
 
-    /// The cgroups of a task; none where tasks have no bounds.
-    ///
-    /// # Errors
-    /// When they cannot be made.
-    pub fn make(&mut self, id: &str, bounds: Bounds) -> Result<Option<Cage>, CgroupError> {
+    /// The cgroups of a task, as far as they can be made: a task without bounds is better than none.
+    pub fn make(&mut self, id: &str, bounds: Bounds) -> Option<Cage> {
+        self.try_make(id, bounds).unwrap_or_else(|error| {
+            tracing::warn!(task = id, %error, "it runs without limits of its own");
+            self.note(format!("at least one task could not be limited: {error}"));
+            None
+        })
+    }
+
+    /// The first stands for all: each change is told.
+    fn note(&mut self, failure: String) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            self.unlimited = Some(failure);
+        }
+    }
+
+    fn try_make(&mut self, id: &str, bounds: Bounds) -> Result<Option<Cage>, CgroupError> {
         self.count += 1;
         // Unique, and not too long for a file.
         let name: String = format!("{}.", self.count).chars().chain(id.chars().take(60)).collect();
@@ -113,7 +127,8 @@ impl Cgroups {
         };
         if let Some(error) = cage.shortfall() {
             tracing::warn!(task = id, %error, "it runs without a CPU quota of its own");
-            self.unlimited = Some(format!("at least one task has no CPU quota: {error}"));
+            let failure = format!("at least one task has no CPU quota: {error}");
+            self.note(failure);
         }
         Ok(Some(cage))
     }

@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::cgroup::{Bounds, Cage, CgroupError, Cgroups};
+use super::cgroup::{Bounds, Cage, Cgroups};
 use super::checks::{Outcome, Probe, Role};
 use super::exit::Exit;
 use super::machine::Job;
@@ -133,7 +133,7 @@ impl Host {
     /// In words.
     pub fn start(&mut self, id: &Arc<str>, job: &Job) -> Result<(), String> {
         let files = self.sandbox.open(id).map_err(|error| format!("its directory cannot be made: {error}"))?;
-        let cage = self.cage(id, job);
+        let cage = self.cgroups.make(id, Bounds { cpus: job.cpus, mem: job.mem });
         let environment = environment(&self.base, &job.work, id, &files.directory);
         let directory = job.work.working_directory.as_ref().map_or(files.directory, PathBuf::from);
         let started = joins(cage.as_ref()).and_then(|joins| {
@@ -155,16 +155,6 @@ impl Host {
         self.tasks.insert(id.clone(), hosted);
         self.owners.insert(pid, Owner::Task(id.clone()));
         Ok(())
-    }
-
-    /// A task without bounds is better than none.
-    fn cage(&mut self, id: &str, job: &Job) -> Option<Cage> {
-        let made = self.cgroups.make(id, Bounds { cpus: job.cpus, mem: job.mem });
-        made.unwrap_or_else(|error: CgroupError| {
-            tracing::warn!(task = id, %error, "it runs without limits of its own");
-            self.cgroups.unlimited = Some(format!("at least one task could not be limited: {error}"));
-            None
-        })
     }
 
     fn listen(&self, id: &Arc<str>, alarm: Arc<OwnedFd>) -> AbortOnDropHandle<()> {

@@ -40,6 +40,8 @@ pub struct Rim {
     look_at: Instant,
     /// The agent is gone, and that has been said.
     is_lost: bool,
+    /// What the framework knows of limits, while the agent is there.
+    said: Option<Option<String>>,
 }
 
 impl Rim {
@@ -63,6 +65,7 @@ impl Rim {
             most_log: options.most_log,
             look_at: clock::instant(),
             is_lost: false,
+            said: None,
         })
     }
 
@@ -73,6 +76,7 @@ impl Rim {
             self.machine.tick(now);
             self.keep_house(now);
             self.carry_out(now);
+            self.say_what_changed();
             self.link.flush();
             if let Some(is_regular) = self.machine.is_over(now) {
                 // Answers are not waited for, but the bytes have to leave.
@@ -116,6 +120,7 @@ impl Rim {
                 if !std::mem::replace(&mut self.is_lost, true) {
                     tracing::warn!(%error, "no connection with the agent");
                 }
+                self.said = None;
                 self.machine.lost(now);
             }
         }
@@ -127,6 +132,14 @@ impl Rim {
         if let Ok(hello) = serde_json::to_vec(&hello) {
             let call = self.machine.told.message(&hello);
             self.link.push("MESSAGE", &call);
+            self.said = Some(self.host.cgroups.unlimited.clone());
+        }
+    }
+
+    /// A task may be the first that cannot be limited.
+    fn say_what_changed(&mut self) {
+        if self.said.as_ref().is_some_and(|said| *said != self.host.cgroups.unlimited) {
+            self.say_hello();
         }
     }
 

@@ -87,6 +87,21 @@ fn tasks_have_quotas_where_their_container_has_one() {
     assert_eq!(rig.messages.len(), 1, "{:?}", rig.messages);
 }
 
+#[test]
+fn a_task_that_cannot_be_limited_is_told_of() {
+    let root = Root::new("d");
+    let mut rig = root.rig();
+    rig.run("limited", "exec sleep 1515");
+    let path = cgroup(rig.executor(), "memory");
+    let container = Path::new("/sys/fs/cgroup/memory").join(path.trim_start_matches('/'));
+    // The next is in the way.
+    std::fs::create_dir(container.join("3.unlimited")).unwrap();
+    rig.run("unlimited", "exec sleep 1515");
+    rig.until("told", |rig| (rig.messages.len() == 2).then_some(()));
+    let unlimited = rig.messages[1]["unlimited"].as_str().unwrap();
+    assert!(unlimited.starts_with("at least one task could not be limited: "), "{unlimited}");
+}
+
 /// The path of a process's cgroup.
 fn cgroup(pid: u32, controller: &str) -> String {
     let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
