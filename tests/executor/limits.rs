@@ -66,21 +66,22 @@ fn tasks_have_quotas_where_their_container_has_one() {
     let cpus = |cpus: f64| move |task: &mut Value| task["resources"][0]["scalar"]["value"] = json!(cpus);
     rig.launch("least", &json!({"shell": "exec sleep 1414"}), cpus(0.001));
     rig.reaches("least", "TASK_RUNNING");
-    let quota = |rig: &Rig, words: &str, file: &str| {
-        let path = cgroup(rig.processes(words)[0], "cpu");
-        std::fs::read_to_string(Path::new("/sys/fs/cgroup/cpu").join(path.trim_start_matches('/')).join(file)).unwrap()
+    let quota = |rig: &mut Rig, words: &str| {
+        let pid = rig.until(words, |rig| rig.processes(words).first().copied());
+        let directory = Path::new("/sys/fs/cgroup/cpu").join(cgroup(pid, "cpu").trim_start_matches('/'));
+        std::fs::read_to_string(directory.join("cpu.cfs_quota_us")).unwrap()
     };
-    assert_eq!(quota(&rig, "sleep 1414", "cpu.cfs_quota_us"), "1000\n");
+    assert_eq!(quota(&mut rig, "sleep 1414"), "1000\n");
     // Far more than the container had before: the agent raises that first.
     for round in 0..5 {
         let id = format!("more{round}");
         rig.launch(&id, &json!({"shell": "setsid sleep 1415 & exec sleep 1415"}), cpus(0.5));
         rig.reaches(&id, "TASK_RUNNING");
-        assert_eq!(quota(&rig, "sleep 1415", "cpu.cfs_quota_us"), "50000\n");
+        assert_eq!(quota(&mut rig, "sleep 1415"), "50000\n");
         rig.kill(&id, Some(Duration::ZERO));
         rig.reaches(&id, "TASK_KILLED");
         // The agent lowers it again.
-        rig.until("little", |rig| (quota(rig, "microscaler executor", "cpu.cfs_quota_us").trim() == "1100").then_some(()));
+        rig.until("little", |rig| (quota(rig, "microscaler executor").trim() == "1100").then_some(()));
     }
     assert_eq!(rig.processes("sleep 1414").len(), 1);
     assert_eq!(rig.messages[0]["unlimited"], json!(null), "{:?}", rig.messages);

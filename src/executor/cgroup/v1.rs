@@ -25,6 +25,7 @@ pub struct Cage {
     memory: PathBuf,
     cpu: Option<PathBuf>,
     alarm: Option<Arc<OwnedFd>>,
+    has_quota: bool,
     /// Why its CPU has no quota, where it was to have one.
     pub shortfall: Option<CgroupError>,
 }
@@ -52,7 +53,7 @@ impl Place {
 
     pub fn make(&self, name: &str, bounds: Bounds) -> Result<Cage, CgroupError> {
         let (memory, cpu) = (self.dirs.memory.join(name), self.dirs.cpu.as_ref().map(|dir| dir.join(name)));
-        let mut cage = Cage { memory, cpu, alarm: None, shortfall: None };
+        let mut cage = Cage { memory, cpu, alarm: None, has_quota: false, shortfall: None };
         let made = cage.make(bounds, self.period);
         made.inspect_err(|_| _ = cage.remove())?;
         Ok(cage)
@@ -71,7 +72,9 @@ impl Cage {
         let Some(cpus) = bounds.cpus else { return Ok(()) };
         files::write(cpu, "cpu.shares", &shares(cpus).to_string())?;
         // The kernel refuses what is above the container's own at this moment. Memory and shares are of use without it.
-        self.shortfall = period.and_then(|period| set_quota(cpu, cpus, period).err());
+        let set = period.map(|period| set_quota(cpu, cpus, period));
+        self.has_quota = matches!(set, Some(Ok(())));
+        self.shortfall = set.and_then(Result::err);
         Ok(())
     }
 
@@ -132,13 +135,18 @@ impl Cage {
         Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?))
     }
 
-    /// Where that takes longer, its quota goes at once: the agent gives the container less when it hears of the task's end, and what is
-    /// less than a quota within is refused to it, for which it would end the container.
+    /// Its quota goes first: the agent gives the container less when it hears of the task's end, and what is less than a quota within is
+    /// refused to it, for which it would end the container. A cgroup that has been removed still counts until the kernel lets go of it,
+    /// and one with processes that cannot be ended stays.
     pub fn remove(&self) -> bool {
-        let left = self.cpu.as_deref().filter(|cpu| !is_gone(cpu));
-        // It may have gone in this moment.
-        left.iter().for_each(|cpu| _ = files::write(cpu, "cpu.cfs_quota_us", "-1"));
-        is_gone(&self.memory) && left.is_none()
+        let cpu_is_gone = self.cpu.as_deref().is_none_or(|cpu| {
+            if self.has_quota {
+                // Where that fails, it is gone already.
+                let _ = files::write(cpu, "cpu.cfs_quota_us", "-1");
+            }
+            is_gone(cpu)
+        });
+        is_gone(&self.memory) && cpu_is_gone
     }
 }
 
@@ -167,7 +175,7 @@ mod tests {
     #[test]
     fn kills_for_memory_are_told_with_limit_and_use() {
         let root = tempfile::tempdir().unwrap();
-        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None, shortfall: None };
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None, has_quota: false, shortfall: None };
         let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
         write("memory.failcnt", "7\n");
         write("memory.limit_in_bytes", "33554432\n");
@@ -187,7 +195,7 @@ mod tests {
         std::fs::write(root.path().join("memory.failcnt"), failcnt).unwrap();
         std::fs::write(root.path().join("memory.oom_control"), oom_control).unwrap();
         let alarm = Some(Arc::new(eventfd(1, EventfdFlags::NONBLOCK).unwrap()));
-        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm, shortfall: None };
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm, has_quota: false, shortfall: None };
         (root, cage)
     }
 
@@ -210,12 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cage_that_stays_for_now_has_no_quota() {
+    fn a_cage_that_stays_for_now_keeps_no_quota() {
         let root = tempfile::tempdir().unwrap();
         // A directory with files cannot be removed, as a cgroup with processes cannot.
         std::fs::write(root.path().join("cpu.cfs_quota_us"), "50").unwrap();
         let cpu = Some(root.path().to_owned());
-        let cage = Cage { memory: root.path().join("gone"), cpu, alarm: None, shortfall: None };
+        let cage = Cage { memory: root.path().join("gone"), cpu, alarm: None, has_quota: true, shortfall: None };
         assert!(!cage.remove());
         assert_eq!(files::read(root.path(), "cpu.cfs_quota_us").unwrap(), "-1");
     }
