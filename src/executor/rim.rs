@@ -40,8 +40,8 @@ pub struct Rim {
     look_at: Instant,
     /// The agent is gone, and that has been said.
     is_lost: bool,
-    /// What the framework knows of limits, while the agent is there.
-    said: Option<Option<String>>,
+    /// What the framework has been told of limits, while the agent is there.
+    said: Option<Hello>,
 }
 
 impl Rim {
@@ -129,16 +129,16 @@ impl Rim {
     fn say_hello(&mut self) {
         let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), unlimited: self.host.cgroups.unlimited.clone() };
         // Text can always be rendered.
-        if let Ok(hello) = serde_json::to_vec(&hello) {
-            let call = self.machine.told.message(&hello);
+        if let Ok(text) = serde_json::to_vec(&hello) {
+            let call = self.machine.told.message(&text);
             self.link.push("MESSAGE", &call);
-            self.said = Some(self.host.cgroups.unlimited.clone());
+            self.said = Some(hello);
         }
     }
 
     /// A task may be the first that cannot be limited.
     fn say_what_changed(&mut self) {
-        if self.said.as_ref().is_some_and(|said| *said != self.host.cgroups.unlimited) {
+        if self.said.as_ref().is_some_and(|said| said.unlimited != self.host.cgroups.unlimited) {
             self.say_hello();
         }
     }
