@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
@@ -32,6 +33,8 @@ pub struct Cgroups {
     place: Option<Place>,
     /// Why tasks are not held to their bounds, or not to all.
     pub unlimited: Option<String>,
+    /// Not all could be held to what others were.
+    has_failed: bool,
     count: u64,
     /// Cgroups that could not be removed yet.
     left: Vec<Cage>,
@@ -74,7 +77,7 @@ impl Cgroups {
             find::Found::V1(dirs) => v1::Place::claim(dirs).map(Place::V1),
             find::Found::V2(dir) => v2::Place::claim(&dir).map(Place::V2),
         });
-        let mut cgroups = Self { place: None, unlimited: None, count: 0, left: Vec::new() };
+        let mut cgroups = Self { place: None, unlimited: None, has_failed: false, count: 0, left: Vec::new() };
         match place {
             Ok(place) => {
                 cgroups.unlimited = place.shortfall();
@@ -87,7 +90,8 @@ impl Cgroups {
     }
 
     fn try_once(&mut self) {
-        match self.make("try", Bounds { cpus: Some(0.1), mem: Some(32.0) }) {
+        // As little CPU as there is: the container of an executor that waits for tasks has hardly more.
+        match self.try_make("try", Bounds { cpus: Some(0.0), mem: Some(32.0) }) {
             Ok(cage) => self.remove(cage),
             Err(error) => {
                 self.unlimited = Some(error.to_string());
@@ -96,19 +100,37 @@ impl Cgroups {
         }
     }
 
-    /// The cgroups of a task; none where tasks have no bounds.
-    ///
-    /// # Errors
-    /// When they cannot be made.
-    pub fn make(&mut self, id: &str, bounds: Bounds) -> Result<Option<Cage>, CgroupError> {
+    /// The cgroups of a task, as far as they can be made: a task without bounds is better than none.
+    pub fn make(&mut self, id: &str, bounds: Bounds) -> Option<Cage> {
+        self.try_make(id, bounds).unwrap_or_else(|error| {
+            tracing::warn!(task = id, %error, "it runs without limits of its own");
+            self.note(format!("at least one task could not be limited: {error}"));
+            None
+        })
+    }
+
+    /// The first stands for all: each change is told.
+    fn note(&mut self, failure: String) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            self.unlimited = Some(failure);
+        }
+    }
+
+    fn try_make(&mut self, id: &str, bounds: Bounds) -> Result<Option<Cage>, CgroupError> {
         self.count += 1;
         // Unique, and not too long for a file.
         let name: String = format!("{}.", self.count).chars().chain(id.chars().take(60)).collect();
-        Ok(match &self.place {
-            None => None,
-            Some(Place::V1(place)) => Some(Cage::V1(place.make(&name, bounds)?)),
-            Some(Place::V2(place)) => Some(Cage::V2(place.make(&name, bounds)?)),
-        })
+        let cage = match &self.place {
+            None => return Ok(None),
+            Some(Place::V1(place)) => Cage::V1(place.make(&name, bounds)?),
+            Some(Place::V2(place)) => Cage::V2(place.make(&name, bounds)?),
+        };
+        if let Some(error) = cage.shortfall() {
+            tracing::warn!(task = id, %error, "it runs without a CPU quota of its own");
+            let failure = format!("at least one task has no CPU quota: {error}");
+            self.note(failure);
+        }
+        Ok(Some(cage))
     }
 
     /// The task is over. What cannot be removed yet is tried again with the next.
@@ -136,6 +158,14 @@ impl Place {
 }
 
 impl Cage {
+    /// What of its bounds it does without.
+    fn shortfall(&self) -> Option<&CgroupError> {
+        match self {
+            Self::V1(cage) => cage.shortfall.as_ref(),
+            Self::V2(_) => None,
+        }
+    }
+
     /// Opened for [`Start::joins`](super::spawn::Start::joins).
     ///
     /// # Errors
@@ -148,10 +178,18 @@ impl Cage {
     }
 
     /// Signalled when memory has run out, where the kernel does not end the whole task by itself.
-    pub fn take_alarm(&mut self) -> Option<OwnedFd> {
+    pub fn alarm(&self) -> Option<Arc<OwnedFd>> {
         match self {
-            Self::V1(cage) => cage.take_alarm(),
+            Self::V1(cage) => cage.alarm(),
             Self::V2(_) => None,
+        }
+    }
+
+    /// The alarm has sounded: whether for this task, and not for the whole container.
+    pub fn heed_alarm(&self) -> bool {
+        match self {
+            Self::V1(cage) => cage.heed_alarm(),
+            Self::V2(_) => false,
         }
     }
 
@@ -166,7 +204,7 @@ impl Cage {
     /// Whether the kernel has killed in it for memory.
     pub fn is_over_memory(&self) -> bool {
         match self {
-            Self::V1(cage) => cage.kills() > 0,
+            Self::V1(cage) => cage.is_over_memory(),
             Self::V2(cage) => cage.kills() > 0,
         }
     }

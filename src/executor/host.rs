@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::cgroup::{Bounds, Cage, CgroupError, Cgroups};
+use super::cgroup::{Bounds, Cage, Cgroups};
 use super::checks::{Outcome, Probe, Role};
 use super::exit::Exit;
 use super::machine::Job;
@@ -133,7 +133,7 @@ impl Host {
     /// In words.
     pub fn start(&mut self, id: &Arc<str>, job: &Job) -> Result<(), String> {
         let files = self.sandbox.open(id).map_err(|error| format!("its directory cannot be made: {error}"))?;
-        let mut cage = self.cage(id, job);
+        let cage = self.cgroups.make(id, Bounds { cpus: job.cpus, mem: job.mem });
         let environment = environment(&self.base, &job.work, id, &files.directory);
         let directory = job.work.working_directory.as_ref().map_or(files.directory, PathBuf::from);
         let started = joins(cage.as_ref()).and_then(|joins| {
@@ -141,42 +141,38 @@ impl Host {
             let (stdout, stderr) = (Stdio::from(files.stdout), Stdio::from(files.stderr));
             spawn(Start { program, environment: &environment, directory: &directory, stdout, stderr, joins, files: self.files })
         });
-        let pid = started.inspect_err(|_| {
-            self.cgroups.remove(cage.take());
-            self.sandbox.ended(id);
-        })?;
+        let pid = match started {
+            Ok(pid) => pid,
+            Err(why) => {
+                self.cgroups.remove(cage);
+                self.sandbox.ended(id);
+                return Err(why);
+            }
+        };
         let context = job.has_command_check.then(|| Box::new(Context { environment, directory }));
-        let alarm = cage.as_mut().and_then(Cage::take_alarm).map(|alarm| self.listen(id, alarm));
+        let alarm = cage.as_ref().and_then(Cage::alarm).map(|alarm| self.listen(id, alarm));
         let hosted = Hosted { pid, cage, _alarm: alarm, growth: Growth::default(), context, check: None, health: None };
         self.tasks.insert(id.clone(), hosted);
         self.owners.insert(pid, Owner::Task(id.clone()));
         Ok(())
     }
 
-    /// A task without bounds is better than none.
-    fn cage(&mut self, id: &str, job: &Job) -> Option<Cage> {
-        let made = self.cgroups.make(id, Bounds { cpus: job.cpus, mem: job.mem });
-        made.unwrap_or_else(|error: CgroupError| {
-            tracing::warn!(task = id, %error, "it runs without limits of its own");
-            self.cgroups.unlimited = Some(format!("at least one task could not be limited: {error}"));
-            None
-        })
-    }
-
-    fn listen(&self, id: &Arc<str>, alarm: OwnedFd) -> AbortOnDropHandle<()> {
+    fn listen(&self, id: &Arc<str>, alarm: Arc<OwnedFd>) -> AbortOnDropHandle<()> {
         let (id, inputs) = (id.clone(), self.inputs.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             let Some(alarm) = watch(alarm) else { return };
-            // Once is enough: the task is ended.
-            if alarm.readable().await.is_ok() {
-                let _ = inputs.send(Input::OverMemory(id));
+            // Each time: it may have been for the whole container. What is not read stays, and the kernel still says when there is more.
+            while let Ok(mut ready) = alarm.readable().await {
+                ready.clear_ready();
+                let _ = inputs.send(Input::OverMemory(id.clone()));
             }
         }))
     }
 
-    /// What the task was allowed and has taken of memory, in words.
-    pub fn memory(&self, id: &str) -> Option<String> {
-        Some(self.tasks.get(id)?.cage.as_ref()?.memory())
+    /// What the task was allowed and has taken of memory, in words, if that is what its alarm was for.
+    pub fn heed_alarm(&self, id: &str) -> Option<String> {
+        let cage = self.tasks.get(id)?.cage.as_ref()?;
+        cage.heed_alarm().then(|| cage.memory())
     }
 
     /// To the task's whole group.
@@ -368,9 +364,9 @@ impl Host {
 }
 
 #[allow(unsafe_code)]
-fn watch(alarm: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    // SAFETY: the file has to stay open, and the same, for as long as it is registered: it is owned by what registers it, and an
-    // `OwnedFd` neither changes nor closes before it is dropped.
+fn watch(alarm: Arc<OwnedFd>) -> Option<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: the file has to stay open, and the same, for as long as it is registered: what registers it shares in it, and a shared
+    // `OwnedFd` neither changes nor closes before the last share is dropped.
     unsafe { AsyncFd::register_with_interest(alarm, Interest::READABLE) }.ok()
 }
 

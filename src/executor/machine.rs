@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use self::task::{Cause, Task};
+use self::task::{Cause, Task, closed};
 use super::checks::{Probe, Role};
 use super::exit::Exit;
 use super::settings::Settings;
@@ -209,7 +209,7 @@ impl Machine {
             return Err(status(State::Killed, "Killed before it was launched"));
         }
         if self.closing.is_some() {
-            return Err(status(State::Killed, "The executor is ending"));
+            return Err(Box::new(closed(Status::new(id, State::Killed))));
         }
         let work = work(&info.data).map_err(invalid)?;
         if work.nothing {
@@ -264,7 +264,7 @@ impl Machine {
 
     fn end(&mut self, id: &Arc<str>, cause: Cause, grace: Duration, now: Instant) {
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.exit.is_none()) else { return };
-        let is_asked = cause == Cause::Asked;
+        let is_asked = matches!(cause, Cause::Asked | Cause::Closing);
         let is_first = task.end(cause, grace, now);
         let (killing, next) = (task.status(id, State::Killing), task.next());
         if is_first {
@@ -355,7 +355,7 @@ impl Machine {
         let most = self.shutdown_grace.saturating_sub(margin);
         let graces: Vec<_> =
             self.tasks.iter().map(|(id, task)| (id.clone(), task.grace.unwrap_or(self.grace).min(most))).collect();
-        graces.iter().for_each(|(id, grace)| self.end(id, Cause::Asked, *grace, now));
+        graces.iter().for_each(|(id, grace)| self.end(id, Cause::Closing, *grace, now));
         self.settle(now);
     }
 

@@ -40,6 +40,8 @@ pub struct Rim {
     look_at: Instant,
     /// The agent is gone, and that has been said.
     is_lost: bool,
+    /// What the framework has been told of limits, while the agent is there.
+    said: Option<Hello>,
 }
 
 impl Rim {
@@ -63,6 +65,7 @@ impl Rim {
             most_log: options.most_log,
             look_at: clock::instant(),
             is_lost: false,
+            said: None,
         })
     }
 
@@ -73,6 +76,7 @@ impl Rim {
             self.machine.tick(now);
             self.keep_house(now);
             self.carry_out(now);
+            self.say_what_changed();
             self.link.flush();
             if let Some(is_regular) = self.machine.is_over(now) {
                 // Answers are not waited for, but the bytes have to leave.
@@ -116,6 +120,7 @@ impl Rim {
                 if !std::mem::replace(&mut self.is_lost, true) {
                     tracing::warn!(%error, "no connection with the agent");
                 }
+                self.said = None;
                 self.machine.lost(now);
             }
         }
@@ -124,9 +129,17 @@ impl Rim {
     fn say_hello(&mut self) {
         let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), unlimited: self.host.cgroups.unlimited.clone() };
         // Text can always be rendered.
-        if let Ok(hello) = serde_json::to_vec(&hello) {
-            let call = self.machine.told.message(&hello);
+        if let Ok(text) = serde_json::to_vec(&hello) {
+            let call = self.machine.told.message(&text);
             self.link.push("MESSAGE", &call);
+            self.said = Some(hello);
+        }
+    }
+
+    /// A task may be the first that cannot be limited.
+    fn say_what_changed(&mut self) {
+        if self.said.as_ref().is_some_and(|said| said.unlimited != self.host.cgroups.unlimited) {
+            self.say_hello();
         }
     }
 
@@ -149,8 +162,8 @@ impl Rim {
                 }
             }
             Input::OverMemory(id) => {
-                // It has ended in the meantime, and for the same reason.
-                let Some(why) = self.host.memory(&id) else { return };
+                // It has ended in the meantime, and for the same reason; or the whole container has run out of memory.
+                let Some(why) = self.host.heed_alarm(&id) else { return };
                 self.machine.over_memory(&id, why, now);
             }
         }

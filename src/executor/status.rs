@@ -26,6 +26,8 @@ pub enum Reason {
     ContainerLaunchFailed,
     #[serde(rename = "REASON_CONTAINER_LIMITATION_MEMORY")]
     ContainerLimitationMemory,
+    #[serde(rename = "REASON_EXECUTOR_UNREGISTERED")]
+    ExecutorUnregistered,
     #[serde(rename = "REASON_MAX_COMPLETION_TIME_REACHED")]
     MaxCompletionTimeReached,
     #[serde(rename = "REASON_TASK_CHECK_STATUS_UPDATED")]

@@ -81,6 +81,17 @@ fn tasks_end_with_their_executor() {
 }
 
 #[test]
+fn an_executor_that_is_told_to_end_says_so_of_its_tasks() {
+    let mut rig = Rig::start();
+    rig.run("a", "exec sleep 6671");
+    kill_process(Pid::from_raw(rig.executor().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+    let end = rig.reaches("a", "TASK_KILLED");
+    let (reason, message) = (&end["reason"], &end["message"]);
+    assert_eq!((reason, message), (&"REASON_EXECUTOR_UNREGISTERED".into(), &"its executor was told to end".into()), "{end}");
+    rig.no_processes("microscaler executor");
+}
+
+#[test]
 fn a_kill_right_after_the_launch_is_not_lost() {
     let mut rig = Rig::start();
     // Else the agent ends the executor together with the only task that it was to be started for.

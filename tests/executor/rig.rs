@@ -20,6 +20,7 @@ pub struct Rig {
     /// What executors have said.
     pub messages: Vec<Value>,
     executor: &'static str,
+    pub executor_cpus: f64,
 }
 
 pub fn agent() -> Agent {
@@ -34,7 +35,7 @@ impl Rig {
     pub fn with(builder: Builder) -> Self {
         let cluster = builder.fast_failure_detection().master_flag("allocation_interval", "50ms").start().unwrap();
         let framework = Framework::subscribe(&cluster.master_url(), &framework_info("pool")).unwrap();
-        Self { cluster, framework, history: Vec::new(), messages: Vec::new(), executor: "pool" }
+        Self { cluster, framework, history: Vec::new(), messages: Vec::new(), executor: "pool", executor_cpus: 0.1 }
     }
 
     /// A task; `work` is what the framework tells the executor.
@@ -54,7 +55,7 @@ impl Rig {
                 "executor_id": {"value": self.executor},
                 "framework_id": {"value": self.framework.id},
                 "command": {"shell": false, "value": program, "arguments": ["microscaler", "executor", "--log", "debug"]},
-                "resources": [scalar("cpus", 0.1), scalar("mem", 64.0)],
+                "resources": [scalar("cpus", self.executor_cpus), scalar("mem", 64.0)],
             },
         })
     }

@@ -1,9 +1,10 @@
 //! cgroups version 1: a hierarchy for each controller.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Pid;
 
 use super::find::Dirs;
@@ -23,7 +24,10 @@ pub struct Place {
 pub struct Cage {
     memory: PathBuf,
     cpu: Option<PathBuf>,
-    alarm: Option<OwnedFd>,
+    alarm: Option<Arc<OwnedFd>>,
+    has_quota: bool,
+    /// Why its CPU has no quota, where it was to have one.
+    pub shortfall: Option<CgroupError>,
 }
 
 impl Place {
@@ -49,7 +53,7 @@ impl Place {
 
     pub fn make(&self, name: &str, bounds: Bounds) -> Result<Cage, CgroupError> {
         let (memory, cpu) = (self.dirs.memory.join(name), self.dirs.cpu.as_ref().map(|dir| dir.join(name)));
-        let mut cage = Cage { memory, cpu, alarm: None };
+        let mut cage = Cage { memory, cpu, alarm: None, has_quota: false, shortfall: None };
         let made = cage.make(bounds, self.period);
         made.inspect_err(|_| _ = cage.remove())?;
         Ok(cage)
@@ -67,42 +71,62 @@ impl Cage {
         files::make(cpu)?;
         let Some(cpus) = bounds.cpus else { return Ok(()) };
         files::write(cpu, "cpu.shares", &shares(cpus).to_string())?;
-        if let Some(period) = period {
-            #[allow(clippy::cast_precision_loss)] // A period is a second at most.
-            let quota = files::whole(cpus * period as f64).max(MIN_QUOTA);
-            files::write(cpu, "cpu.cfs_period_us", &period.to_string())?;
-            files::write(cpu, "cpu.cfs_quota_us", &quota.to_string())?;
-        }
+        // The kernel refuses what is above the container's own at this moment. Memory and shares are of use without it.
+        let set = period.map(|period| set_quota(cpu, cpus, period));
+        self.has_quota = matches!(set, Some(Ok(())));
+        self.shortfall = set.and_then(Result::err);
         Ok(())
     }
 
     /// The kernel kills one process when memory has run out, perhaps not the main one: who listens here hears of it.
-    fn set_alarm(&self) -> Result<OwnedFd, CgroupError> {
+    fn set_alarm(&self) -> Result<Arc<OwnedFd>, CgroupError> {
         let io = |errno: rustix::io::Errno| CgroupError::Io { path: "eventfd".to_owned(), source: errno.into() };
         let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io)?;
         let control = files::open(&self.memory, "memory.oom_control", false)?;
         let line = format!("{} {}", alarm.as_raw_fd(), control.as_raw_fd());
         files::write(&self.memory, "cgroup.event_control", &line)?;
-        Ok(alarm)
+        Ok(Arc::new(alarm))
     }
 
     pub fn joins(&self) -> Result<Vec<OwnedFd>, CgroupError> {
         std::iter::once(&self.memory).chain(&self.cpu).map(|dir| files::open(dir, "cgroup.procs", true)).collect()
     }
 
-    pub fn take_alarm(&mut self) -> Option<OwnedFd> {
-        self.alarm.take()
+    pub fn alarm(&self) -> Option<Arc<OwnedFd>> {
+        self.alarm.clone()
+    }
+
+    /// Whether what the alarm was for is the task's own doing.
+    pub fn heed_alarm(&self) -> bool {
+        if self.has_hit_limit() {
+            return true;
+        }
+        // Else what comes later would not be told from it.
+        let _ = self.alarm.as_ref().map(|alarm| rustix::io::read(alarm, &mut [0; 8]));
+        // It may have come just before.
+        self.has_hit_limit()
+    }
+
+    /// Whether its own memory has ever run short. When that of the whole container does, the kernel sounds the alarms of all that is
+    /// within, and may kill there.
+    fn has_hit_limit(&self) -> bool {
+        files::number(&self.memory, "memory.failcnt").is_none_or(|count| count > 0)
+    }
+
+    fn is_alarmed(&self) -> bool {
+        let ready = |alarm: &Arc<OwnedFd>| poll(&mut [PollFd::new(alarm, PollFlags::IN)], Some(&Timespec::default()));
+        self.alarm.as_ref().is_some_and(|alarm| ready(alarm).is_ok_and(|count| count > 0))
     }
 
     pub fn processes(&self) -> Vec<Pid> {
         files::processes(&self.memory)
     }
 
-    /// How often the kernel has killed here for memory.
-    pub fn kills(&self) -> u64 {
-        // Kernels before 4.13 do not count kills.
+    /// Whether the kernel has killed here for this task's memory.
+    pub fn is_over_memory(&self) -> bool {
         let kills = files::keyed(&self.memory, "memory.oom_control", "oom_kill");
-        kills.or_else(|| files::number(&self.memory, "memory.failcnt")).unwrap_or(0)
+        // Kernels before 4.13 do not count kills. What they do count (failcnt) is also what could be reclaimed.
+        self.has_hit_limit() && kills.map_or_else(|| self.is_alarmed(), |kills| kills > 0)
     }
 
     /// Limit and greatest use.
@@ -111,10 +135,26 @@ impl Cage {
         Some((number("memory.limit_in_bytes")?, number("memory.max_usage_in_bytes")?))
     }
 
+    /// Its quota goes first: the agent gives the container less when it hears of the task's end, and what is less than a quota within is
+    /// refused to it, for which it would end the container. A cgroup that has been removed still counts until the kernel lets go of it,
+    /// and one with processes that cannot be ended stays.
     pub fn remove(&self) -> bool {
-        let cpu_is_gone = self.cpu.as_deref().is_none_or(is_gone);
+        let cpu_is_gone = self.cpu.as_deref().is_none_or(|cpu| {
+            if self.has_quota {
+                // Where that fails, it is gone already.
+                let _ = files::write(cpu, "cpu.cfs_quota_us", "-1");
+            }
+            is_gone(cpu)
+        });
         is_gone(&self.memory) && cpu_is_gone
     }
+}
+
+fn set_quota(cpu: &Path, cpus: f64, period: u64) -> Result<(), CgroupError> {
+    #[allow(clippy::cast_precision_loss)] // A period is a second at most.
+    let quota = files::whole(cpus * period as f64).max(MIN_QUOTA);
+    files::write(cpu, "cpu.cfs_period_us", &period.to_string())?;
+    files::write(cpu, "cpu.cfs_quota_us", &quota.to_string())
 }
 
 #[cfg(test)]
@@ -135,13 +175,56 @@ mod tests {
     #[test]
     fn kills_for_memory_are_told_with_limit_and_use() {
         let root = tempfile::tempdir().unwrap();
-        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None };
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm: None, has_quota: false, shortfall: None };
         let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+        write("memory.failcnt", "7\n");
         write("memory.limit_in_bytes", "33554432\n");
         write("memory.max_usage_in_bytes", "33554432\n");
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
-        assert_eq!(cage.kills(), 0);
+        assert!(!cage.is_over_memory());
         write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
-        assert_eq!((cage.kills(), cage.memory()), (1, Some((33_554_432, 33_554_432))));
+        assert_eq!((cage.is_over_memory(), cage.memory()), (true, Some((33_554_432, 33_554_432))));
+        // The kernel has chosen it when the container's memory ran out.
+        write("memory.failcnt", "0\n");
+        assert!(!cage.is_over_memory());
+    }
+
+    /// The directory of a cage, and the cage, whose alarm sounds.
+    fn alarmed(failcnt: &str, oom_control: &str) -> (tempfile::TempDir, Cage) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("memory.failcnt"), failcnt).unwrap();
+        std::fs::write(root.path().join("memory.oom_control"), oom_control).unwrap();
+        let alarm = Some(Arc::new(eventfd(1, EventfdFlags::NONBLOCK).unwrap()));
+        let cage = Cage { memory: root.path().to_owned(), cpu: None, alarm, has_quota: false, shortfall: None };
+        (root, cage)
+    }
+
+    #[test]
+    fn the_containers_memory_is_not_the_tasks() {
+        let (root, cage) = alarmed("0\n", "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(!cage.is_over_memory() && !cage.heed_alarm());
+        // What is only reclaimed later on is not taken for it.
+        std::fs::write(root.path().join("memory.failcnt"), "3\n").unwrap();
+        assert!(!cage.is_alarmed() && !cage.is_over_memory());
+    }
+
+    #[test]
+    fn where_kills_are_not_counted_the_alarm_tells_of_them() {
+        let (_root, cage) = alarmed("3\n", "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(cage.is_over_memory() && cage.heed_alarm());
+        assert!(cage.is_over_memory(), "it is remembered");
+        let (_root, cage) = alarmed("3\n", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
+        assert!(!cage.is_over_memory());
+    }
+
+    #[test]
+    fn a_cage_that_stays_for_now_keeps_no_quota() {
+        let root = tempfile::tempdir().unwrap();
+        // A directory with files cannot be removed, as a cgroup with processes cannot.
+        std::fs::write(root.path().join("cpu.cfs_quota_us"), "50").unwrap();
+        let cpu = Some(root.path().to_owned());
+        let cage = Cage { memory: root.path().join("gone"), cpu, alarm: None, has_quota: true, shortfall: None };
+        assert!(!cage.remove());
+        assert_eq!(files::read(root.path(), "cpu.cfs_quota_us").unwrap(), "-1");
     }
 }

@@ -34,8 +34,10 @@ pub struct Ending {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A KILL, or the executor's own end.
+    /// A KILL.
     Asked,
+    /// The executor's own end.
+    Closing,
     Unhealthy(String),
     Overtime(Duration),
     Memory(String),
@@ -101,7 +103,12 @@ impl Task {
     /// Ends it, and says whether this is the first time. Ending it again can only bring the end nearer.
     pub fn end(&mut self, cause: Cause, grace: Duration, now: Instant) -> bool {
         let is_first = self.ending.is_none();
+        let is_asked = cause == Cause::Asked;
         let ending = self.ending.get_or_insert(Ending { cause, begun: now, hard_at: None });
+        if is_asked && ending.cause == Cause::Closing {
+            // Whoever asks is told that it was done.
+            ending.cause = Cause::Asked;
+        }
         // As Mesos counts: a later grace period begins with the first kill, too.
         let hard_at = ending.begun.checked_add(grace).map(|at| at.max(now));
         // Without grace, KILL is sent right away.
@@ -125,6 +132,7 @@ impl Task {
         let failed = |message: String| self.status(id, State::Failed).saying(message);
         match cause {
             Cause::Asked => self.status(id, State::Killed).saying(exit.to_string()),
+            Cause::Closing => closed(self.status(id, State::Killed)),
             Cause::Unhealthy(why) => Status { healthy: Some(false), ..failed(format!("{why}; killed: {exit}")) },
             Cause::Overtime(limit) => {
                 let seconds = limit.as_secs_f64();
@@ -133,4 +141,9 @@ impl Task {
             Cause::Memory(why) => failed(why.clone()).because(Reason::ContainerLimitationMemory),
         }
     }
+}
+
+/// Nobody has asked for the end of this task: who reads on is to start it again.
+pub fn closed(status: Status) -> Status {
+    status.because(Reason::ExecutorUnregistered).saying("its executor was told to end")
 }

@@ -343,13 +343,31 @@ fn a_shutdown_ends_tasks_within_the_agents_time() {
     rig.run_with("a", r#","kill_policy":{"grace_period":{"nanoseconds":60000000000}}"#);
     assert_eq!(rig.event(r#"{"type":"SHUTDOWN"}"#), ["Term a"]);
     assert!(rig.launch_with("b", r#"{"shell":"x"}"#, "").is_empty());
-    assert_eq!(rig.last()["state"], "TASK_KILLED");
+    assert_eq!(rig.states().last().unwrap(), "b TASK_KILLED its executor was told to end");
+    assert_eq!(rig.last()["reason"], "REASON_EXECUTOR_UNREGISTERED");
     assert_eq!(rig.after(4000), ["Kill a"]);
     rig.exit("a", HARD);
+    assert_eq!(rig.states().last().unwrap(), "a TASK_KILLED its executor was told to end");
+    assert_eq!(rig.last()["reason"], "REASON_EXECUTOR_UNREGISTERED");
     assert_eq!(rig.is_over(), None);
     for status in rig.told.clone() {
         let uuid = status["uuid"].as_str().unwrap();
         rig.event(&format!(r#"{{"type":"ACKNOWLEDGED","acknowledged":{{"task_id":{{"value":"a"}},"uuid":"{uuid}"}}}}"#));
     }
     assert_eq!(rig.is_over(), Some(true));
+}
+
+#[test]
+fn an_end_that_was_asked_for_is_told_as_such_also_where_the_executor_ends() {
+    let mut rig = Rig::new();
+    rig.run("before");
+    rig.run("after");
+    rig.kill("before", None);
+    rig.machine.shut_down(true, rig.now);
+    rig.kill("after", None);
+    for id in ["before", "after"] {
+        rig.exit(id, HARD);
+        assert_eq!(rig.states().last().unwrap(), &format!("{id} TASK_KILLED Command terminated with signal Killed"));
+        assert_eq!(rig.last()["reason"], serde_json::Value::Null);
+    }
 }
