@@ -25,6 +25,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the lengths of logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two removals of some directories of ended tasks.
+const SURPLUS_INTERVAL: Duration = Duration::from_millis(50);
 const FOREVER: Duration = Duration::from_hours(24);
 /// For the last calls.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
@@ -38,6 +40,7 @@ pub struct Rim {
     terminate: SignalStream,
     most_log: u64,
     look_at: Instant,
+    tidy_at: Instant,
     /// The agent is gone, and that has been said.
     is_lost: bool,
     /// What the framework has been told of limits, while the agent is there.
@@ -64,6 +67,7 @@ impl Rim {
             terminate: signal(SignalKind::terminate()).map_err(ExecutorError::Signals)?,
             most_log: options.most_log,
             look_at: clock::instant(),
+            tidy_at: clock::instant(),
             is_lost: false,
             said: None,
         })
@@ -97,8 +101,9 @@ impl Rim {
     fn wake(&self, now: Instant) -> Instant {
         let sweep = self.host.is_sweeping().then(|| now + SWEEP_INTERVAL);
         let tidy = self.host.cgroups.has_left().then(|| now + TIDY_INTERVAL);
+        let sandbox = self.host.sandbox.has_surplus().then_some(self.tidy_at);
         let look = (self.most_log > 0 && !self.host.is_empty()).then_some(self.look_at);
-        [self.machine.next(), sweep, tidy, look].into_iter().flatten().min().unwrap_or(now + FOREVER)
+        [self.machine.next(), sweep, tidy, sandbox, look].into_iter().flatten().min().unwrap_or(now + FOREVER)
     }
 
     // ---- what happens ----
@@ -209,6 +214,10 @@ impl Rim {
     fn keep_house(&mut self, now: Instant) {
         if self.host.cgroups.has_left() {
             self.host.cgroups.remove(None);
+        }
+        if self.tidy_at <= now && self.host.sandbox.has_surplus() {
+            self.tidy_at = now + SURPLUS_INTERVAL;
+            self.host.sandbox.tidy();
         }
         if self.look_at <= now && self.most_log > 0 {
             self.look_at = now + LOG_INTERVAL;

@@ -23,6 +23,9 @@ pub struct Files {
     pub stderr: File,
 }
 
+/// One takes about 0.1 ms.
+const REMOVED_AT_ONCE: usize = 8;
+
 /// What a task has written.
 pub const LOGS: [&str; 2] = ["stdout", "stderr"];
 
@@ -62,11 +65,23 @@ impl Sandbox {
         File::create(self.directory(id).join(name))
     }
 
-    /// The task is over: its directory stays until enough others have come. Removing goes on the caller's time: a thread for it would
-    /// cost more memory than it is worth, and forking from a process with threads is a trap.
+    /// The task is over: its directory stays until enough others have come.
     pub fn ended(&mut self, id: &Arc<str>) {
         self.ended.push_back(id.clone());
-        while self.ended.len() > self.keep {
+    }
+
+    /// Whether there are directories to remove.
+    pub fn has_surplus(&self) -> bool {
+        self.ended.len() > self.keep
+    }
+
+    /// Removes some of the oldest. Not when their successors end, as others wait for the news of that; and few at a time, as that takes the
+    /// one thread's time: another for it would cost more memory than it is worth, and forking from a process with threads is a trap.
+    pub fn tidy(&mut self) {
+        for _ in 0..REMOVED_AT_ONCE {
+            if !self.has_surplus() {
+                return;
+            }
             let Some(oldest) = self.ended.pop_front() else { return };
             if let Err(error) = fs::remove_dir_all(self.directory(&oldest)) {
                 tracing::warn!(task = %oldest, %error, "the directory of an old task cannot be removed");
@@ -90,6 +105,9 @@ mod tests {
             files.stdout.write_all(b"x").unwrap();
             sandbox.ended(&id.into());
         }
+        assert!(sandbox.has_surplus());
+        sandbox.tidy();
+        assert!(!sandbox.has_surplus());
         let mut left: Vec<_> = fs::read_dir(root.path().join("tasks")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["a", "d"]);
