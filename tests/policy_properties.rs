@@ -253,7 +253,7 @@ fn bases_are_there(sim: &Sim) {
         let wanted = |key: &str| sim.wanted_by(agent, key).is_some();
         for fitted in agent.bases.iter().filter(|fitted| fitted.executor.is_some()) {
             let key = fitted.key.as_deref().unwrap();
-            assert!(wanted(key) || sim.has_tasks(fitted), "{fitted:?} is wanted");
+            assert!(wanted(key) || sim.has_tasks(AgentIx(u32::try_from(ix).unwrap()), fitted), "{fitted:?} is wanted");
         }
         let keys: Vec<_> = agent.bases.iter().filter(|fitted| usable(agent, fitted.key.as_deref().unwrap()).is_some()).collect();
         assert!(keys.iter().all(|one| keys.iter().filter(|other| one.key == other.key).count() == 1), "one of each: {keys:?}");

@@ -4,16 +4,13 @@
 //! or below, so that nothing slips into it and a replica of a pooled app finds room for its executor, too.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::claim::Claim;
-use super::memory::Memory;
 use super::place::meets;
-use super::plan::Retire;
 use super::resources::Resources;
 use super::rooms::{Level, Rank};
 use super::standing::FETCHING;
-use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase, World};
+use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, World};
 use crate::api::validated::{App, BaseKind, Key};
 
 /// An executor starts with a task that does nothing, and Mesos knows no task without resources.
@@ -164,6 +161,11 @@ impl<'a> Bases<'a> {
         self.find(&app.base.as_ref()?.key)
     }
 
+    /// Whether some app of the group of this key may run on the agent.
+    pub fn wanted(&self, key: &str, agent: &Agent) -> bool {
+        self.find(key).is_some_and(|group| self.groups[group].wants(agent))
+    }
+
     pub fn group(&self, group: usize) -> &Group<'a> {
         &self.groups[group]
     }
@@ -307,43 +309,4 @@ pub(super) fn distance(app: &App, agent: &Agent) -> u8 {
         BasePhase::Leaving | BasePhase::Failed { .. } => 2,
     };
     here.map(far).min().unwrap_or(2)
-}
-
-/// Executors without tasks that nobody has wanted for a while, and when the next will have been idle for so long. While some specs may
-/// be missing, their apps may want them.
-pub(super) fn retire(world: &World, bases: &Bases, memory: &mut Memory, now: Millis) -> (Vec<Retire>, Option<Millis>) {
-    let idle = if world.end_orphans && world.spared.is_empty() { idle(world, bases) } else { BTreeMap::new() };
-    memory.idle.retain(|executor, _| idle.contains_key(executor));
-    let (mut retire, mut wake_at) = (Vec::new(), None);
-    for (executor, agent) in idle {
-        let since = *memory.idle.entry(Arc::clone(executor)).or_insert(now);
-        let end = since.saturating_add(world.executor_idle_ms);
-        if end <= now {
-            retire.push(Retire { executor: Arc::clone(executor), agent });
-        } else {
-            wake_at = wake_at.into_iter().chain([end]).min();
-        }
-    }
-    (retire, wake_at)
-}
-
-fn idle<'w>(world: &'w World, bases: &Bases) -> BTreeMap<&'w Arc<str>, AgentIx> {
-    let wanted = |agent: &Agent, fitted: &Fitted| {
-        let group = fitted.key.as_ref().and_then(|key| bases.find(key));
-        group.is_some_and(|group| bases.groups[group].wants(agent))
-    };
-    // One of other settings need not get ready first.
-    let up = |fitted: &Fitted| fitted.phase == BasePhase::Ready || (fitted.key.is_none() && fitted.phase == BasePhase::Coming);
-    let mut idle = BTreeMap::new();
-    for (agent, ix) in world.agents.iter().zip(0..).filter(|(agent, _)| agent.present) {
-        let unwanted = agent.bases.iter().filter(|fitted| fitted.executor.is_some() && up(fitted) && !wanted(agent, fitted));
-        idle.extend(unwanted.filter_map(|fitted| Some((fitted.executor.as_ref()?, AgentIx(ix)))));
-    }
-    if !idle.is_empty() {
-        let tasks = world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
-        for executor in tasks.filter_map(|task| task.executor.as_ref()) {
-            idle.remove(executor);
-        }
-    }
-    idle
 }

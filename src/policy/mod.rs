@@ -24,6 +24,7 @@
 //! | conditions, packing, spreading | `place` |
 //! | executors and images: which are wanted where, and which are there | `bases` |
 //! | how they get there before they are needed | `prepare` |
+//! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
@@ -45,6 +46,7 @@ pub mod plan;
 mod preempt;
 mod prepare;
 pub mod resources;
+mod retire;
 mod rollout;
 mod rooms;
 mod seat;

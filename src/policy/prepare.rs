@@ -175,7 +175,7 @@ mod tests {
 
     fn fit(world: &mut World, agent: u32, phase: BasePhase) {
         let base = world.apps[&key("top")].spec.as_ref().and_then(|app: &Arc<App>| app.base.clone());
-        let executor = Some(format!("x{agent}").into());
+        let executor = Some("x".into());
         let fitted = Fitted { key: base.map(|base| base.key), executor, phase, since: 50, unlimited: None };
         world.agents[agent as usize].bases.push(fitted);
     }
@@ -328,25 +328,5 @@ mod tests {
         let plan = plan(&world(1, &[("top", spec, &[])]));
         assert_eq!((plan.prepare.len(), plan.starts.len(), plan.quiet), (0, 0, true));
         assert_eq!(plan.verdicts[&key("top")].granted, 1, "if it were carried out");
-    }
-
-    #[test]
-    fn an_executor_that_nobody_wants_ends_after_a_while() {
-        let mut world = world(1, &[("top", pooled(1, 0), &[])]);
-        fit(&mut world, 0, BasePhase::Ready);
-        let other = Fitted { key: None, executor: Some("other".into()), ..world.agents[0].bases[0].clone() };
-        world.agents[0].bases.push(other);
-        let (plan, memory) = decide(&world, Memory::default(), 100);
-        assert_eq!((plan.retire.len(), plan.wake_at), (0, Some(1100)), "the one of other settings");
-        world.end_orphans = false;
-        assert_eq!(decide(&world, memory.clone(), 1100).0.retire, []);
-        world.end_orphans = true;
-        let (plan, memory) = decide(&world, memory, 1100);
-        assert_eq!(plan.retire.iter().map(|it| &*it.executor).collect::<Vec<_>>(), ["other"]);
-        world.agents[0].bases.pop();
-        world.apps.clear();
-        let (plan, memory) = decide(&world, memory, 2000);
-        assert_eq!((plan.retire.len(), plan.wake_at), (0, Some(3000)));
-        assert_eq!(decide(&world, memory, 3000).0.retire[0].executor, "x0".into());
     }
 }

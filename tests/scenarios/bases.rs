@@ -7,7 +7,7 @@ use microscaler::api::validated::{App, Base, BaseKind};
 use microscaler::backend::End;
 use microscaler::policy::plan::Plan;
 use microscaler::policy::resources::Resources;
-use microscaler::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase};
+use microscaler::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, Task, TaskPhase};
 
 use super::Sim;
 
@@ -58,7 +58,7 @@ impl Sim {
         let Some(id) = &fitted.executor else {
             return if self.fetching.contains(&(ix, fitted.key.clone())) { FETCHING } else { Resources::ZERO };
         };
-        let first = if self.first_tasks.contains(id) { FIRST_TASK } else { Resources::ZERO };
+        let first = if self.first_tasks.contains(&(ix, id.clone())) { FIRST_TASK } else { Resources::ZERO };
         if matches!(fitted.phase, BasePhase::Failed { .. }) { Resources::ZERO } else { self.world.executor_size + first }
     }
 
@@ -89,11 +89,11 @@ impl Sim {
     /// An executor starts, or an image is fetched.
     pub fn bring(&mut self, base: &Base, ix: AgentIx, ahead: bool) -> Option<Arc<str>> {
         let due = self.now + self.vary(self.habits.base_ms);
-        self.serial += 1;
-        let executor = (base.kind == BaseKind::Executor).then(|| Arc::<str>::from(format!("x{}", self.serial)));
+        // The id does not tell the agent.
+        let executor = (base.kind == BaseKind::Executor).then(|| Arc::<str>::from(format!("x.{}", base.key)));
         let size = match &executor {
             Some(id) if ahead => {
-                self.first_tasks.insert(id.clone());
+                self.first_tasks.insert((ix, id.clone()));
                 self.world.executor_size + FIRST_TASK
             }
             Some(_) => self.world.executor_size,
@@ -142,7 +142,7 @@ impl Sim {
             }
             BasePhase::Coming if self.failing.contains(&ix) => self.base_fails(ix, at, "cannot be run"),
             BasePhase::Coming => {
-                self.first_tasks.remove(id);
+                self.first_tasks.remove(&(ix, id.clone()));
                 self.fetching.remove(&(ix, fitted.key.clone()));
                 let fitted = &mut self.world.agents[ix.0 as usize].bases[at];
                 (fitted.phase, fitted.since) = (BasePhase::Ready, self.now);
@@ -167,7 +167,7 @@ impl Sim {
         let used = self.used_by(ix, &fitted);
         let Fitted { key, executor, .. } = fitted;
         if let Some(id) = &executor {
-            self.first_tasks.remove(id);
+            self.first_tasks.remove(&(ix, id.clone()));
             self.bases_due.remove(&(ix, id.clone()));
         }
         self.fetching.remove(&(ix, key.clone()));
@@ -178,8 +178,8 @@ impl Sim {
         self.free(ix, used);
         let keys: Vec<_> = self.world.apps.keys().cloned().collect();
         for app in keys {
-            let of_it =
-                |sim: &Self| sim.world.apps[&app].tasks.iter().position(|it| executor.is_some() && it.executor == executor);
+            let is_of_it = |task: &Task| task.agent == ix && executor.is_some() && task.executor == executor;
+            let of_it = |sim: &Self| sim.world.apps[&app].tasks.iter().position(is_of_it);
             while let Some(task) = of_it(self) {
                 let up = self.world.apps[&app].tasks[task].phase == TaskPhase::Running;
                 self.end(&app, task, if up { End::Lost } else { End::Dropped });
@@ -187,9 +187,9 @@ impl Sim {
         }
     }
 
-    pub fn has_tasks(&self, fitted: &Fitted) -> bool {
+    pub fn has_tasks(&self, ix: AgentIx, fitted: &Fitted) -> bool {
         let mut tasks = self.world.apps.values().flat_map(|view| &view.tasks);
-        tasks.any(|task| task.executor.is_some() && task.executor == fitted.executor)
+        tasks.any(|task| task.agent == ix && task.executor.is_some() && task.executor == fitted.executor)
     }
 
     fn free(&mut self, ix: AgentIx, room: Resources) {
@@ -240,7 +240,8 @@ impl Sim {
             let fitted = there.bases.iter().find(|fitted| fitted.executor.as_ref() == Some(&retire.executor)).unwrap();
             let unwanted = fitted.key.as_ref().is_none_or(|key| self.wanted_by(there, key).is_none());
             assert!(self.world.end_orphans && unwanted && fitted.phase == BasePhase::Ready, "{retire:?} of {fitted:?}");
-            assert!(!tasks.iter().any(|task| task.executor.as_ref() == Some(&retire.executor)), "{retire:?} is idle");
+            let is_of_it = |task: &&Task| task.agent == retire.agent && task.executor.as_ref() == Some(&retire.executor);
+            assert!(!tasks.iter().any(|task| is_of_it(task)), "{retire:?} is idle");
         }
     }
 }

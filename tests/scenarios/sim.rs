@@ -77,7 +77,7 @@ pub struct Sim {
     pub failing: BTreeSet<AgentIx>,
     bases_due: BTreeMap<(AgentIx, Arc<str>), Millis>,
     /// Executors that still run the task that they were started with.
-    first_tasks: BTreeSet<Arc<str>>,
+    first_tasks: BTreeSet<(AgentIx, Arc<str>)>,
     /// Images that are being fetched before they are needed.
     fetching: BTreeSet<(AgentIx, Option<Arc<str>>)>,
     tries: BTreeMap<(AgentIx, Option<Arc<str>>), u32>,
