@@ -31,7 +31,7 @@ pub(super) fn retire(world: &World, bases: &Bases, memory: &mut Memory, now: Mil
 
 /// An executor has the same id on every agent, so that only both together name one.
 fn idle<'w>(world: &'w World, bases: &Bases) -> BTreeSet<(AgentIx, &'w Arc<str>)> {
-    let wanted = |agent: &Agent, fitted: &Fitted| fitted.key.as_ref().is_some_and(|key| bases.wanted(key, agent));
+    let wanted = |agent: &Agent, fitted: &Fitted| fitted.key.as_ref().is_some_and(|key| bases.keeps(key, agent));
     // One of other settings need not get ready first.
     let up = |fitted: &Fitted| fitted.phase == BasePhase::Ready || (fitted.key.is_none() && fitted.phase == BasePhase::Coming);
     let mut idle = BTreeSet::new();
