@@ -152,7 +152,7 @@ impl<'a> Bases<'a> {
         if let Some(app) = wanted {
             let (rank, after_another) = (Rank::of(app.priority), state == State::Leaving);
             self.missing.push(Missing { rank, agent: ix, group, after_another, again, awaited: false });
-            if again {
+            if again && self.groups[group].kind == BaseKind::Executor {
                 self.failed.insert((ix, group));
             }
             if let Some(Standing::Failed { until }) = found.filter(|_| state == State::Failed) {
@@ -228,11 +228,10 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Whether a replica of the app there would bring an executor along of which the last one failed there.
+    /// Whether a replica of the app there would run in an executor of which the last one failed there, also if this decision tries
+    /// another.
     pub fn is_risky(&self, app: &App, agent: AgentIx) -> bool {
-        !self.failed.is_empty()
-            && matches!(self.executor(app, agent), Some(State::Missing | State::Later))
-            && self.of_app(app).is_some_and(|group| self.failed.contains(&(agent, group)))
+        !self.failed.is_empty() && self.of_app(app).is_some_and(|group| self.failed.contains(&(agent, group)))
     }
 
     /// Whether the executor of this app is still to be put there, its room set aside.
