@@ -266,7 +266,7 @@ impl Sim {
             let unwanted = fitted.key.as_ref().is_none_or(|key| self.apps_with(there, key).next().is_none());
             assert!(self.world.end_orphans && unwanted && fitted.phase == BasePhase::Ready, "{retire:?} of {fitted:?}");
             let is_of_it = |task: &&Task| task.agent == retire.agent && task.executor.as_ref() == Some(&retire.executor);
-            assert!(!tasks.iter().any(|task| is_of_it(task)), "{retire:?} is idle");
+            assert!(!tasks.iter().any(is_of_it), "{retire:?} is idle");
         }
     }
 }
