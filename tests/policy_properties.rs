@@ -11,7 +11,7 @@ use microscaler::backend::End;
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AgentIx, Reading, TaskPhase};
 use proptest::prelude::*;
-use sim::bases::{image, is_barred, pooled, usable};
+use sim::bases::{has_failed, image, is_barred, pooled, usable};
 use sim::{Habits, Sim, app, key, metric};
 
 const STALE_AFTER_MS: u64 = 60_000;
@@ -208,7 +208,7 @@ fn nobody_starves(sim: &Sim) {
         }
         for (ix, agent) in sim.world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
             let executor = app.base.as_ref().filter(|base| base.kind == BaseKind::Executor);
-            if executor.is_some_and(|base| is_barred(agent, &base.key, sim.now)) {
+            if executor.is_some_and(|base| is_barred(agent, &base.key, sim.now) || has_failed(agent, &base.key)) {
                 continue;
             }
             let allowed = app.requirements.is_empty() || agent.attributes.get("rack").is_some_and(|rack| rack == "x");
@@ -235,13 +235,21 @@ fn nobody_starves(sim: &Sim) {
     }
 }
 
-/// At rest, every base is where it is wanted, unless what is there and as important leaves no room.
+/// At rest, every base is where it is wanted, unless what is there and as important leaves no room, or there is enough already. Nothing
+/// ends for images, nor for executors that failed.
 fn bases_are_there(sim: &Sim) {
     let views: Vec<_> = sim.world.apps.values().filter_map(|view| Some((view, view.spec.clone()?))).collect();
     for (ix, agent) in sim.world.agents.iter().enumerate().filter(|(_, agent)| agent.present) {
         for (base, priority) in sim.missing(agent) {
             let mut room = agent.held + agent.expected;
-            for (view, spec) in &views {
+            let all: Resources = sim.missing(agent).iter().map(|(base, _)| sim.base_size(base)).sum();
+            let Resources { cpu, memory, .. } = sim.capacity[ix];
+            let part = Resources { cpu: cpu / 4, memory: memory / 4, ..Resources::ZERO };
+            if !(sim.used_by_bases(ix) + all).fits(part) {
+                continue;
+            }
+            let takes = base.kind == BaseKind::Executor && !has_failed(agent, &base.key);
+            for (view, spec) in views.iter().filter(|_| takes) {
                 let above = usize::try_from((sim::live(view) - spec.min).max(0)).unwrap();
                 let lower = spec.priority > priority || (spec.remainder.is_some() && spec.demand.is_empty());
                 let here = view.tasks.iter().filter(|task| task.agent.0 as usize == ix && lower);
@@ -253,7 +261,7 @@ fn bases_are_there(sim: &Sim) {
         let wanted = |key: &str| sim.wanted_by(agent, key).is_some();
         for fitted in agent.bases.iter().filter(|fitted| fitted.executor.is_some()) {
             let key = fitted.key.as_deref().unwrap();
-            assert!(wanted(key) || sim.has_tasks(fitted), "{fitted:?} is wanted");
+            assert!(wanted(key) || sim.has_tasks(AgentIx(u32::try_from(ix).unwrap()), fitted), "{fitted:?} is wanted");
         }
         let keys: Vec<_> = agent.bases.iter().filter(|fitted| usable(agent, fitted.key.as_deref().unwrap()).is_some()).collect();
         assert!(keys.iter().all(|one| keys.iter().filter(|other| one.key == other.key).count() == 1), "one of each: {keys:?}");

@@ -176,7 +176,7 @@ fn app_conditions(
         "BadSpec"
     } else if sight.standing.stalled {
         "Disconnected"
-    } else if matches!(verdict.reasons.first(), Some(Reason::ExecutorsFail { .. })) {
+    } else if verdict.reasons.iter().any(|reason| matches!(reason, Reason::ExecutorsFail { .. })) {
         "ExecutorsFail"
     } else {
         "TasksFail"

@@ -186,6 +186,9 @@ impl<'a> Allocation<'a> {
         }
         while let Some(Reverse(Turn { band, app, .. })) = self.queue.pop() {
             self.seats[app].queued = false;
+            if band != Band::Floor {
+                self.rooms.set_all_aside();
+            }
             if self.seats[app].missing(band) > 0 {
                 self.seats[app].short = self.place_one(app, band).err();
             }

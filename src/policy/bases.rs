@@ -1,37 +1,21 @@
 //! What replicas build on: which executors and images are wanted where, which are there, and which are still to be put.
 //!
-//! The room of what is missing is set aside before anything is placed, for those that rank like the most important app that wants it
-//! or below, so that nothing slips into it and a replica of a pooled app finds room for its executor, too.
+//! The room of what is missing is set aside once minimums are served, from those that rank like the most important app that wants it
+//! there or below, so that nothing slips into it and a replica of a pooled app finds room for its executor, too. Beyond what may be
+//! there ahead of need, replicas bring along what they build on.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::claim::Claim;
-use super::memory::Memory;
-use super::place::meets;
-use super::plan::Retire;
+use super::groups::{Group, groups};
 use super::resources::Resources;
 use super::rooms::{Level, Rank};
 use super::standing::FETCHING;
-use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase, World};
-use crate::api::validated::{App, BaseKind, Key};
+use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, Task, TaskPhase, World};
+use crate::api::validated::{App, BaseKind};
 
 /// An executor starts with a task that does nothing, and Mesos knows no task without resources.
 const FIRST_TASK: Resources = Resources { cpu: 1, ..Resources::ZERO };
-
-/// A base that some declared apps want on agents before it is needed there.
-pub(super) struct Group<'a> {
-    pub key: &'a str,
-    pub kind: BaseKind,
-    /// Of the most important of its apps.
-    pub rank: Rank,
-    /// The most important of them.
-    pub app: &'a Key,
-    /// One of them may run on any agent that has no graphics processors.
-    everywhere: bool,
-    /// The others, one for each way of choosing agents.
-    choosy: Vec<&'a App>,
-}
 
 /// How a base stands on one agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +24,13 @@ enum State {
     Unwanted,
     Ready,
     Coming,
-    /// It failed, and is not tried again yet.
+    /// It failed, and is not tried again yet. Where it is wanted, its room stays set aside.
     Failed,
     Leaving,
     /// Wanted, and neither there nor on its way.
     Missing,
+    /// The same, but beyond what may be there ahead of need: it comes only with a replica.
+    Later,
     /// This decision has found its room: it goes there at once, or when the room is in hand.
     Placed(Level),
     /// This decision starts a replica there, which brings it along.
@@ -59,6 +45,10 @@ pub(super) struct Missing {
     pub group: usize,
     /// One is on its way down there, and has to be gone first.
     pub after_another: bool,
+    /// The last one there failed: nothing ends for another.
+    pub again: bool,
+    /// A replica waits for it there.
+    pub awaited: bool,
 }
 
 /// All bases that are wanted ahead, and how they stand.
@@ -70,6 +60,10 @@ pub(super) struct Bases<'a> {
     states: Vec<State>,
     agents: usize,
     sizes: (Resources, Resources),
+    /// Where the last one failed.
+    failed: BTreeSet<(AgentIx, usize)>,
+    /// The room of what is missing is set aside.
+    pub aside: bool,
     /// Those to be put on agents, the most important first.
     pub missing: Vec<Missing>,
     /// Where this decision has found room that is not in hand yet, and how soon it is.
@@ -93,20 +87,44 @@ impl<'a> Bases<'a> {
         let states = vec![State::Unwanted; groups.len() * world.agents.len()];
         let mut bases = Self { groups, states, agents: world.agents.len(), sizes, ..Self::default() };
         let images = bases.groups.iter().any(|group| group.kind == BaseKind::Image);
+        let (along, awaited) = (bases.along(claims), bases.awaited_by(claims));
         let mut found = vec![None; bases.groups.len()];
         for (agent, ix) in world.agents.iter().zip(0..).filter(|(agent, _)| agent.present) {
             found.fill(None);
-            bases.find_on(agent, images, now, &mut found);
+            bases.find_on(agent, images, &mut found);
+            for (_, group) in along.range((AgentIx(ix), 0)..(AgentIx(ix + 1), 0)) {
+                found[*group] = found[*group].max(Some(Standing::Coming));
+            }
             for (group, found) in found.iter().enumerate() {
-                bases.judge(group, AgentIx(ix), agent, *found);
+                bases.judge(group, AgentIx(ix), agent, *found, now);
             }
         }
+        bases.missing.iter_mut().for_each(|missing| missing.awaited = awaited.contains(&(missing.agent, missing.group)));
         bases.missing.sort_unstable();
         bases
     }
 
+    /// Images that come with replicas which are starting: they are not seen before one runs.
+    fn along(&self, claims: &[Claim]) -> BTreeSet<(AgentIx, usize)> {
+        let group = |claim: &Claim| self.of_app(claim.app).filter(|group| self.groups[*group].kind == BaseKind::Image);
+        let all = claims.iter().filter_map(|claim| Some((claim, group(claim)?)));
+        let along = all.flat_map(|(claim, group)| {
+            let is_new = |task: &&Task| task.phase == TaskPhase::Starting && task.version == Some(claim.app.version);
+            claim.tasks.iter().filter(is_new).map(move |task| (task.agent, group))
+        });
+        along.collect()
+    }
+
+    /// Where replicas waited for room that their executors need, too.
+    fn awaited_by(&self, claims: &[Claim]) -> BTreeSet<(AgentIx, usize)> {
+        let waiting = claims.iter().filter(|claim| !claim.waited.is_empty() && claim.ceiling() > claim.tally.live());
+        let all = waiting.filter_map(|claim| Some((claim, self.of_app(claim.app)?)));
+        let executors = all.filter(|(_, group)| self.groups[*group].kind == BaseKind::Executor);
+        executors.flat_map(|(claim, group)| claim.waited.iter().map(move |agent| (*agent, group))).collect()
+    }
+
     /// The best that is on the agent of each group.
-    fn find_on(&self, agent: &Agent, images: bool, now: Millis, found: &mut [Option<Standing>]) {
+    fn find_on(&self, agent: &Agent, images: bool, found: &mut [Option<Standing>]) {
         let mut guess = 0;
         // There may be many images, and mostly none is wanted ahead. An executor that failed has no id any more.
         let matters = |fitted: &&Fitted| images || fitted.executor.is_some() || matches!(fitted.phase, BasePhase::Failed { .. });
@@ -115,39 +133,33 @@ impl<'a> Bases<'a> {
             // Agents tend to have the same ones in the same order.
             let expected = self.groups.get(guess).is_some_and(|group| *group.key == **key);
             if let Some(group) = if expected { Some(guess) } else { self.find(key) } {
-                found[group] = found[group].max(Standing::of(fitted, now));
+                found[group] = found[group].max(Some(Standing::of(fitted)));
                 guess = group + 1;
             }
         }
     }
 
-    fn judge(&mut self, group: usize, ix: AgentIx, agent: &Agent, found: Option<Standing>) {
-        let wants = |bases: &Self| bases.groups[group].wants(agent);
-        let missing = |bases: &mut Self, after_another| {
-            let rank = bases.groups[group].rank;
-            bases.missing.push(Missing { rank, agent: ix, group, after_another });
+    fn judge(&mut self, group: usize, ix: AgentIx, agent: &Agent, found: Option<Standing>, now: Millis) {
+        let (state, again) = match found {
+            Some(Standing::Ready) => (State::Ready, false),
+            Some(Standing::Coming) => (State::Coming, false),
+            Some(Standing::Leaving) => (State::Leaving, false),
+            Some(Standing::Failed { until }) if until > now => (State::Failed, true),
+            Some(Standing::Failed { .. }) => (State::Missing, true),
+            None => (State::Missing, false),
         };
-        let state = match found {
-            Some(Standing::Ready) => State::Ready,
-            Some(Standing::Coming) => State::Coming,
-            Some(Standing::Leaving) => {
-                if wants(self) {
-                    missing(self, true);
-                }
-                State::Leaving
+        let wanted = if matches!(state, State::Ready | State::Coming) { None } else { self.groups[group].best(agent) };
+        if let Some(app) = wanted {
+            let (rank, after_another) = (Rank::of(app.priority), state == State::Leaving);
+            self.missing.push(Missing { rank, agent: ix, group, after_another, again, awaited: false });
+            if again && self.groups[group].kind == BaseKind::Executor {
+                self.failed.insert((ix, group));
             }
-            Some(Standing::Failed { until }) => {
-                if wants(self) {
-                    self.wake_at = self.wake_at.into_iter().chain([until]).min();
-                }
-                State::Failed
+            if let Some(Standing::Failed { until }) = found.filter(|_| state == State::Failed) {
+                self.wake_at = self.wake_at.into_iter().chain([until]).min();
             }
-            None if wants(self) => {
-                missing(self, false);
-                State::Missing
-            }
-            None => State::Unwanted,
-        };
+        }
+        let state = if state == State::Missing && wanted.is_none() { State::Unwanted } else { state };
         self.states[group * self.agents + ix.0 as usize] = state;
     }
 
@@ -162,6 +174,11 @@ impl<'a> Bases<'a> {
             return None;
         }
         self.find(&app.base.as_ref()?.key)
+    }
+
+    /// Whether the base of this key stays where it is there on the agent.
+    pub fn keeps(&self, key: &str, agent: &Agent) -> bool {
+        self.find(key).is_some_and(|group| self.groups[group].keeps(agent))
     }
 
     pub fn group(&self, group: usize) -> &Group<'a> {
@@ -202,14 +219,39 @@ impl<'a> Bases<'a> {
         }
     }
 
+    /// What the executor of this app needs there that no room is set aside for: a replica brings it along.
+    pub fn besides(&self, app: &App, agent: AgentIx) -> Resources {
+        match self.executor(app, agent) {
+            Some(State::Later) => self.sizes.0,
+            Some(State::Missing) if !self.aside => self.sizes.0,
+            _ => Resources::ZERO,
+        }
+    }
+
+    /// Whether a replica of the app there would run in an executor of which the last one failed there, also if this decision tries
+    /// another.
+    pub fn is_risky(&self, app: &App, agent: AgentIx) -> bool {
+        !self.failed.is_empty() && self.of_app(app).is_some_and(|group| self.failed.contains(&(agent, group)))
+    }
+
     /// Whether the executor of this app is still to be put there, its room set aside.
     pub fn lacks(&self, app: &App, agent: AgentIx) -> bool {
         self.executor(app, agent) == Some(State::Missing)
     }
 
-    /// Whether it is still to be put there, its room set aside.
+    /// Whether it is still to be put there, ahead of need.
     pub fn is_missing(&self, group: usize, agent: AgentIx) -> bool {
         self.state(group, agent) == State::Missing
+    }
+
+    /// Whether a replica has to bring it along.
+    pub fn is_later(&self, group: usize, agent: AgentIx) -> bool {
+        self.state(group, agent) == State::Later
+    }
+
+    /// Whether its room is to be set aside: nothing has been found for it yet.
+    pub fn is_owed(&self, missing: &Missing) -> bool {
+        matches!(self.state(missing.group, missing.agent), State::Missing | State::Failed | State::Leaving)
     }
 
     /// Whether it goes there because of this decision, and not with a replica.
@@ -224,7 +266,7 @@ impl<'a> Bases<'a> {
 
     /// Its room was found. One that another has to leave first stays barred until then.
     pub fn placed(&mut self, group: usize, agent: AgentIx, level: Level) {
-        if self.is_missing(group, agent) {
+        if self.is_missing(group, agent) || self.is_later(group, agent) {
             self.set(group, agent, State::Placed(level));
         }
         if level != Level::Now {
@@ -232,48 +274,17 @@ impl<'a> Bases<'a> {
         }
     }
 
+    /// There is enough on the agent, or in the pool, that goes ahead of need.
+    pub fn leave_to_replicas(&mut self, missing: &Missing) {
+        if self.is_missing(missing.group, missing.agent) {
+            self.set(missing.group, missing.agent, State::Later);
+        }
+    }
+
     /// It cannot ever go there: the agent is too small.
     pub fn give_up(&mut self, missing: &Missing) {
         self.set(missing.group, missing.agent, State::Failed);
     }
-}
-
-/// The bases that are wanted ahead.
-fn groups<'a>(claims: &'a [Claim<'a>], declared: impl Fn(&Claim) -> bool) -> Vec<Group<'a>> {
-    let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
-    for claim in claims.iter().filter(|claim| claim.app.base.as_ref().is_some_and(|base| base.ahead) && declared(claim)) {
-        let (app, Some(base)) = (claim.app, &claim.app.base) else { continue };
-        let rank = Rank::of(app.priority);
-        let new = || Group { key: &base.key, kind: base.kind, rank, app: claim.key, everywhere: false, choosy: Vec::new() };
-        let group = groups.entry(&base.key).or_insert_with(new);
-        if rank < group.rank {
-            (group.rank, group.app) = (rank, claim.key);
-        }
-        if app.requirements.is_empty() && app.size.gpu == 0 {
-            group.everywhere = true;
-        } else {
-            let same = |other: &&App| other.requirements == app.requirements && (other.size.gpu > 0) == (app.size.gpu > 0);
-            if !group.choosy.iter().any(same) {
-                group.choosy.push(app);
-            }
-        }
-    }
-    groups.into_values().collect()
-}
-
-impl Group<'_> {
-    /// Whether some app of the group may run there.
-    pub fn wants(&self, agent: &Agent) -> bool {
-        let chosen = |app: &&App| agent.gpus == (app.size.gpu > 0) && suits(app, agent);
-        agent.present && ((self.everywhere && !agent.gpus) || self.choosy.iter().any(chosen))
-    }
-}
-
-/// Whether the app's placement allows the agent.
-#[inline]
-pub(super) fn suits(app: &App, agent: &Agent) -> bool {
-    let kept_for_gpus = agent.gpus && app.size.gpu == 0;
-    agent.present && !kept_for_gpus && app.requirements.iter().all(|requirement| meets(agent, requirement))
 }
 
 /// What is there of a base, the more useful the greater.
@@ -286,64 +297,25 @@ enum Standing {
 }
 
 impl Standing {
-    /// `None`: as if it had never been there.
-    fn of(fitted: &Fitted, now: Millis) -> Option<Self> {
+    fn of(fitted: &Fitted) -> Self {
         match fitted.phase {
-            BasePhase::Ready => Some(Self::Ready),
-            BasePhase::Coming => Some(Self::Coming),
-            BasePhase::Leaving => Some(Self::Leaving),
-            BasePhase::Failed { until, .. } => (until > now).then_some(Self::Failed { until }),
+            BasePhase::Ready => Self::Ready,
+            BasePhase::Coming => Self::Coming,
+            BasePhase::Leaving => Self::Leaving,
+            BasePhase::Failed { until, .. } => Self::Failed { until },
         }
     }
 }
 
 /// How far the agent is from having the base of this app; the nearest first.
-pub(super) fn distance(app: &App, agent: &Agent) -> u8 {
+pub(super) fn distance(app: &App, agent: &Agent, now: Millis) -> u8 {
     let Some(base) = &app.base else { return 0 };
     let here = agent.bases.iter().filter(|fitted| fitted.key.as_ref() == Some(&base.key));
     let far = |fitted: &Fitted| match fitted.phase {
         BasePhase::Ready => 0,
         BasePhase::Coming => 1,
+        BasePhase::Failed { until, .. } if until > now => 3,
         BasePhase::Leaving | BasePhase::Failed { .. } => 2,
     };
     here.map(far).min().unwrap_or(2)
-}
-
-/// Executors without tasks that nobody has wanted for a while, and when the next will have been idle for so long. While some specs may
-/// be missing, their apps may want them.
-pub(super) fn retire(world: &World, bases: &Bases, memory: &mut Memory, now: Millis) -> (Vec<Retire>, Option<Millis>) {
-    let idle = if world.end_orphans && world.spared.is_empty() { idle(world, bases) } else { BTreeMap::new() };
-    memory.idle.retain(|executor, _| idle.contains_key(executor));
-    let (mut retire, mut wake_at) = (Vec::new(), None);
-    for (executor, agent) in idle {
-        let since = *memory.idle.entry(Arc::clone(executor)).or_insert(now);
-        let end = since.saturating_add(world.executor_idle_ms);
-        if end <= now {
-            retire.push(Retire { executor: Arc::clone(executor), agent });
-        } else {
-            wake_at = wake_at.into_iter().chain([end]).min();
-        }
-    }
-    (retire, wake_at)
-}
-
-fn idle<'w>(world: &'w World, bases: &Bases) -> BTreeMap<&'w Arc<str>, AgentIx> {
-    let wanted = |agent: &Agent, fitted: &Fitted| {
-        let group = fitted.key.as_ref().and_then(|key| bases.find(key));
-        group.is_some_and(|group| bases.groups[group].wants(agent))
-    };
-    // One of other settings need not get ready first.
-    let up = |fitted: &Fitted| fitted.phase == BasePhase::Ready || (fitted.key.is_none() && fitted.phase == BasePhase::Coming);
-    let mut idle = BTreeMap::new();
-    for (agent, ix) in world.agents.iter().zip(0..).filter(|(agent, _)| agent.present) {
-        let unwanted = agent.bases.iter().filter(|fitted| fitted.executor.is_some() && up(fitted) && !wanted(agent, fitted));
-        idle.extend(unwanted.filter_map(|fitted| Some((fitted.executor.as_ref()?, AgentIx(ix)))));
-    }
-    if !idle.is_empty() {
-        let tasks = world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
-        for executor in tasks.filter_map(|task| task.executor.as_ref()) {
-            idle.remove(executor);
-        }
-    }
-    idle
 }

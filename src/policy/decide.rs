@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::allocate::{Allocation, allocate};
-use super::bases;
 use super::claim::Claim;
 use super::memory::Memory;
 use super::plan::{Plan, Verdict};
+use super::retire::retire;
 use super::seat::Seat;
 use super::verdict::{self, Overview};
 use super::world::{Millis, World};
@@ -18,7 +18,7 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
     memory.forget(world);
     let claims = claims(world, &mut memory, now);
     let allocation = allocate(world, &claims, is_hands_off, now);
-    let (retire, idle_until) = bases::retire(world, &allocation.rooms.bases, &mut memory, now);
+    let (retire, idle_until) = retire(world, &allocation.rooms.bases, &mut memory, now);
     let (mut plan, seats) = allocation.finish();
     plan.retire = retire;
     memory.note(&plan);

@@ -14,8 +14,8 @@ use crate::backend::Ending;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     apps: BTreeMap<Key, AppMemory>,
-    /// Since when executors have had no task and nobody has wanted them.
-    pub(super) idle: BTreeMap<Arc<str>, Millis>,
+    /// Since when executors have had no task and nobody has wanted them, by agent and id.
+    pub(super) idle: BTreeMap<(AgentIx, Arc<str>), Millis>,
 }
 
 /// What is remembered of one app.

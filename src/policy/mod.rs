@@ -23,7 +23,10 @@
 //! | the room of each agent | `rooms` |
 //! | conditions, packing, spreading | `place` |
 //! | executors and images: which are wanted where, and which are there | `bases` |
+//! | which apps share them, and where they are wanted | `groups` |
+//! | how much of them may be there before it is needed | `ahead` |
 //! | how they get there before they are needed | `prepare` |
+//! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
@@ -32,12 +35,14 @@
 //! | what one decision hands to the next: [`Memory`] | `memory` |
 //! | resource vectors | [`resources`] |
 
+mod ahead;
 mod allocate;
 mod backoff;
 mod bases;
 mod claim;
 mod damp;
 mod decide;
+mod groups;
 mod memory;
 mod offers;
 mod place;
@@ -45,6 +50,7 @@ pub mod plan;
 mod preempt;
 mod prepare;
 pub mod resources;
+mod retire;
 mod rollout;
 mod rooms;
 mod seat;

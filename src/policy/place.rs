@@ -1,13 +1,14 @@
 //! Where replicas can go: the conditions of an app, packing and spreading.
 
-use super::bases::{distance, suits};
+use super::bases::distance;
 use super::claim::{Claim, is_live};
+use super::groups::suits;
 use super::plan::Reason;
 use super::rooms::{Level, Rank, Rooms};
 use super::standing;
 use super::world::{Agent, AgentIx, Millis, Task};
 use crate::api::template::{Operator, Requirement};
-use crate::api::validated::{App, BaseKind, Spread};
+use crate::api::validated::Spread;
 
 /// Seeks agents for the replicas of one app. Room only shrinks during a decision (agents where it grows are looked at again), so
 /// that each agent is passed once, however many replicas are placed.
@@ -40,7 +41,7 @@ impl<'a> Seeker<'a> {
         }
         if claim.app.base.is_some() {
             // Of equal standing, the order stays.
-            let distance = |ix: &AgentIx| distance(claim.app, &rooms.agents[ix.0 as usize]);
+            let distance = |ix: &AgentIx| distance(claim.app, &rooms.agents[ix.0 as usize], rooms.now);
             seeker.groups.iter_mut().for_each(|group| group.agents.sort_by_cached_key(distance));
         }
         if attribute.is_some() {
@@ -107,26 +108,34 @@ impl<'a> Seeker<'a> {
 /// Why no agent can take a replica of the app, whatever ends, if that is so.
 pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
     let app = claim.app;
-    let with_executor = app.base.as_ref().is_some_and(|base| base.kind == BaseKind::Executor);
+    let executor = rooms.executor_of(app);
     let mut agents = rooms.present().filter(|agent| allows(claim, rooms, *agent)).peekable();
     if rooms.present().next().is_none() {
         Some(Reason::NoAgents)
     } else if agents.peek().is_none() {
         let but_for_executors = rooms.present().any(|ix| is_open(claim, rooms, ix));
-        Some(if but_for_executors { without_executor(app, rooms) } else { Reason::NoAgentMatches })
-    } else if !agents.any(|agent| rooms.is_large_enough(agent, app.size, with_executor)) {
-        Some(Reason::NoAgentLargeEnough { size: app.size })
+        Some(if but_for_executors { without_executor(claim, rooms) } else { Reason::NoAgentMatches })
+    } else if !agents.any(|agent| rooms.is_large_enough(agent, app.size, executor)) {
+        Some(too_large(claim, rooms))
     } else {
         None
     }
 }
 
 /// Agents would do, but none has an executor or gets one.
-fn without_executor(app: &App, rooms: &Rooms) -> Reason {
+fn without_executor(claim: &Claim, rooms: &Rooms) -> Reason {
+    let app = claim.app;
     let leaving = || standing::is_leaving(app, rooms.agents).then_some(Reason::ExecutorsLeave);
     let agents: Vec<&Agent> = rooms.agents.iter().collect();
     let failing = standing::failing(app, &agents, rooms.now);
-    failing.or_else(leaving).unwrap_or(Reason::NoAgentLargeEnough { size: app.size })
+    failing.or_else(leaving).unwrap_or_else(|| too_large(claim, rooms))
+}
+
+/// The executor is named where the replica alone would fit.
+fn too_large(claim: &Claim, rooms: &Rooms) -> Reason {
+    let size = claim.app.size;
+    let fits = rooms.present().any(|ix| is_open(claim, rooms, ix) && rooms.is_large_enough(ix, size, None));
+    Reason::NoAgentLargeEnough { size, executor: rooms.executor_of(claim.app).filter(|_| fits) }
 }
 
 /// Whether a replica of the app may go to this agent.
@@ -183,6 +192,7 @@ mod tests {
     use super::super::testing::{agent, app, running};
     use super::super::world::{AppView, BasePhase, Fitted, World};
     use super::*;
+    use crate::api::validated::App;
 
     fn requirement(attribute: &str, operator: Operator, values: &[&str]) -> Requirement {
         let values = (!values.is_empty()).then(|| values.iter().map(|value| (*value).to_owned()).collect());
@@ -252,9 +262,15 @@ mod tests {
             Agent { bases: vec![Fitted { key, executor, phase, since: 0, unlimited: None }], ..agent(2, &[]) }
         };
         let template = json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "x", "image": "x"});
+        let failed = fitted(BasePhase::Failed { until: 9, tries: 1, why: "not found".into() });
         let agents = || vec![agent(1, &[]), fitted(BasePhase::Coming), fitted(BasePhase::Ready)];
         let packed = app("a", json!({"template": template}));
-        assert_eq!(agents_for(packed, vec![], agents(), 9), [2, 2, 1, 1, 0]);
+        assert_eq!(agents_for(packed.clone(), vec![], agents(), 9), [2, 2, 1, 1, 0]);
+        assert_eq!(
+            agents_for(packed, vec![], vec![failed, agent(3, &[])], 4),
+            [1, 1, 1, 0],
+            "last where it is not to be had yet"
+        );
         let mut agents = agents();
         for (agent, host) in agents.iter_mut().zip(["a", "b", "c"]) {
             agent.hostname = host.into();

@@ -192,6 +192,8 @@ pub enum Reason {
     /// No agent is large enough even when empty of less important tasks.
     NoAgentLargeEnough {
         size: Resources,
+        /// That of the executor which the replica would run in, if it would fit alone.
+        executor: Option<Resources>,
     },
     /// Nothing is known of the cluster yet.
     NoAgents,

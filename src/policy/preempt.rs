@@ -248,11 +248,11 @@ impl Hunt {
         seats: &[Seat],
         rooms: &Rooms,
         winner: Rank,
-        need: Resources,
+        need: impl Fn(AgentIx) -> Resources,
     ) -> Option<(AgentIx, Vec<Candidate>)> {
         let lowest = victims.lowest;
         let mut judge = |agent: AgentIx| {
-            let chosen = victims.plan(seats, rooms, agent, winner, need)?;
+            let chosen = victims.plan(seats, rooms, agent, winner, need(agent))?;
             Some((Cost::of(&chosen, rooms, agent), chosen))
         };
         let good = |best: Option<&Reverse<Cost>>| best.is_some_and(|cost| cost.0.count == 1 && cost.0.rank.0 == lowest);

@@ -7,14 +7,15 @@ use super::allocate::Allocation;
 use super::bases::Missing;
 use super::plan::{Prepare, StopReason};
 use super::preempt::Victims;
-use super::rooms::{LEVELS, Level};
+use super::rooms::{LEVELS, Level, Rank};
 use super::seat::Band;
 use super::world::AgentIx;
-use crate::api::validated::BaseKind;
+use crate::api::validated::{App, BaseKind};
 
 impl Allocation<'_> {
     /// Finds the room of all bases that are still to be put on agents.
     pub fn put_bases(&mut self) {
+        self.rooms.set_all_aside();
         let bases = &self.rooms.bases;
         let left = |missing: &&Missing| missing.after_another || bases.is_missing(missing.group, missing.agent);
         let missing: Vec<Missing> = bases.missing.iter().filter(left).copied().collect();
@@ -36,7 +37,7 @@ impl Allocation<'_> {
 
     /// Takes the room of this base if there is some, as soon as can be.
     fn put(&mut self, missing: &Missing) -> bool {
-        let Missing { rank, agent, group, after_another } = *missing;
+        let Missing { rank, agent, group, after_another, .. } = *missing;
         let size = self.rooms.bases.size(group);
         let levels = if after_another { &[Level::Soon][..] } else { &LEVELS };
         let found = levels.iter().find(|level| self.rooms.fits(agent, size, **level, rank));
@@ -50,14 +51,25 @@ impl Allocation<'_> {
         let Missing { agent, group, .. } = *missing;
         self.rooms.take(agent, self.rooms.bases.size(group), level);
         self.rooms.bases.placed(group, agent, level);
-        if level == Level::Now {
-            self.plan.prepare.push(Prepare { app: self.rooms.bases.group(group).app.clone(), agent });
+        if level == Level::Now
+            && let Some(app) = self.best_of(missing)
+        {
+            self.plan.prepare.push(Prepare { app: app.key.clone(), agent });
         }
     }
 
-    /// Takes its room from replicas that are less important than the most important app that wants it.
+    /// The most important app that wants it there.
+    fn best_of(&self, missing: &Missing) -> Option<&App> {
+        self.rooms.bases.group(missing.group).best(&self.world.agents[missing.agent.0 as usize])
+    }
+
+    /// Takes its room from replicas that are less important than the most important app that wants it there. None ends for one that
+    /// failed there, as it may go on to fail for ever, nor for an image, which may be there already without being known.
     fn make_room(&mut self, missing: &Missing) -> bool {
-        let Missing { rank, agent, group, after_another } = *missing;
+        let Missing { rank, agent, group, after_another, again, .. } = *missing;
+        if again || self.rooms.bases.group(group).kind == BaseKind::Image {
+            return false;
+        }
         if after_another || self.world.unsurveyed || self.rooms.stuck.contains(&agent) {
             return false;
         }
@@ -78,7 +90,7 @@ impl Allocation<'_> {
             self.try_again_later();
             return false;
         }
-        let winner = self.rooms.bases.group(group).app;
+        let Some(winner) = self.best_of(missing).map(|app| app.key.clone()) else { return false };
         for victim in chosen {
             self.end(victim.app as usize, victim.task as usize, StopReason::GivesWayTo(winner.clone()));
         }
@@ -95,11 +107,16 @@ impl Allocation<'_> {
         }
         let is_executor = self.rooms.bases.group(group).kind == BaseKind::Executor;
         // A replica that waits has no use of an image before it starts.
-        if !self.rooms.bases.is_missing(group, agent) || !(is_executor || starts) {
+        let (ahead, later) = (self.rooms.bases.is_missing(group, agent), self.rooms.bases.is_later(group, agent));
+        if !(ahead || later) || !(is_executor || starts) {
             return;
         }
-        let missing = Missing { rank: self.rooms.bases.group(group).rank, agent, group, after_another: false };
-        self.rooms.use_aside(&missing);
+        let Some(best) = self.rooms.bases.group(group).best(&self.world.agents[agent.0 as usize]) else { return };
+        let rank = Rank::of(best.priority);
+        let missing = Missing { rank, agent, group, after_another: false, again: false, awaited: true };
+        if ahead && self.rooms.bases.aside {
+            self.rooms.use_aside(&missing);
+        }
         if !starts {
             if !self.put(&missing) {
                 self.hold(&missing, Level::Soon);
@@ -131,11 +148,11 @@ mod tests {
     use super::super::plan::{Plan, Reason, Wait};
     use super::super::resources::Resources;
     use super::super::testing::{agent, app, running};
-    use super::super::world::{AgentIx, AppView, BasePhase, Fitted, World};
+    use super::super::world::{AgentIx, AppView, BasePhase, Fitted, Task, TaskPhase, World};
     use super::super::{Memory, decide};
     use super::*;
     use crate::api::status::Phase;
-    use crate::api::validated::{App, Key};
+    use crate::api::validated::Key;
 
     /// Agents of four cores; apps by name and spec, and the agents on which their replicas run.
     fn world(agents: i64, apps: &[(&str, Value, &[u32])]) -> World {
@@ -175,7 +192,7 @@ mod tests {
 
     fn fit(world: &mut World, agent: u32, phase: BasePhase) {
         let base = world.apps[&key("top")].spec.as_ref().and_then(|app: &Arc<App>| app.base.clone());
-        let executor = Some(format!("x{agent}").into());
+        let executor = Some("x".into());
         let fitted = Fitted { key: base.map(|base| base.key), executor, phase, since: 50, unlimited: None };
         world.agents[agent as usize].bases.push(fitted);
     }
@@ -247,6 +264,43 @@ mod tests {
         world.apps.remove(&key("still"));
         world.unsurveyed = true;
         assert_eq!(plan(&world).stops, []);
+    }
+
+    #[test]
+    fn nothing_gives_way_to_an_executor_that_failed_but_its_room_is_kept() {
+        let mut world = world(1, &[("top", pooled(1, 1), &[][..]), ("low", isolated(9, 4, "1"), &[0; 4])]);
+        fit(&mut world, 0, failed(100));
+        let seen = plan(&world);
+        assert_eq!((seen.stops.len(), seen.prepare.len(), seen.quiet), (0, 0, false), "nor to its replica");
+        world.apps.get_mut(&key("low")).expect("it is there").tasks.pop();
+        world.agents[0].held = Resources::new(1000, 64);
+        world.agents[0].bases[0].phase = failed(500);
+        assert_eq!(plan(&world).starts, []);
+        world.agents[0].bases[0].phase = failed(100);
+        assert_eq!(prepared(&plan(&world)), [0]);
+    }
+
+    #[test]
+    fn nothing_gives_way_to_an_image_and_one_that_comes_with_a_replica_is_not_fetched() {
+        let template = json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "x", "image": "x", "prefetch": true});
+        let top = json!({"priority": 1, "replicas": 0, "template": template});
+        let mut world = world(1, &[("top", top, &[][..]), ("low", isolated(9, 4, "1"), &[0; 4])]);
+        assert_eq!(plan(&world).stops, []);
+        world.agents[0].held = Resources::new(1000, 64);
+        assert_eq!(prepared(&plan(&world)), [0]);
+        let view = world.apps.get_mut(&key("top")).expect("it is there");
+        let spec = view.spec.clone().expect("it has one");
+        view.tasks.push(Task { phase: TaskPhase::Starting, ..running(&spec, 0, 50) });
+        assert!(prepared(&plan(&world)).is_empty());
+    }
+
+    #[test]
+    fn minimums_come_before_the_room_of_executors() {
+        let mut low = isolated(9, 4, "1");
+        low["minReplicas"] = json!(4);
+        let world = world(1, &[("top", pooled(1, 0), &[]), ("low", low, &[])]);
+        let plan = plan(&world);
+        assert_eq!((plan.starts.len(), plan.stops.len(), plan.prepare.len()), (4, 0, 0));
     }
 
     #[test]
@@ -328,25 +382,5 @@ mod tests {
         let plan = plan(&world(1, &[("top", spec, &[])]));
         assert_eq!((plan.prepare.len(), plan.starts.len(), plan.quiet), (0, 0, true));
         assert_eq!(plan.verdicts[&key("top")].granted, 1, "if it were carried out");
-    }
-
-    #[test]
-    fn an_executor_that_nobody_wants_ends_after_a_while() {
-        let mut world = world(1, &[("top", pooled(1, 0), &[])]);
-        fit(&mut world, 0, BasePhase::Ready);
-        let other = Fitted { key: None, executor: Some("other".into()), ..world.agents[0].bases[0].clone() };
-        world.agents[0].bases.push(other);
-        let (plan, memory) = decide(&world, Memory::default(), 100);
-        assert_eq!((plan.retire.len(), plan.wake_at), (0, Some(1100)), "the one of other settings");
-        world.end_orphans = false;
-        assert_eq!(decide(&world, memory.clone(), 1100).0.retire, []);
-        world.end_orphans = true;
-        let (plan, memory) = decide(&world, memory, 1100);
-        assert_eq!(plan.retire.iter().map(|it| &*it.executor).collect::<Vec<_>>(), ["other"]);
-        world.agents[0].bases.pop();
-        world.apps.clear();
-        let (plan, memory) = decide(&world, memory, 2000);
-        assert_eq!((plan.retire.len(), plan.wake_at), (0, Some(3000)));
-        assert_eq!(decide(&world, memory, 3000).0.retire[0].executor, "x0".into());
     }
 }

@@ -1,10 +1,11 @@
 //! The room of each agent during one decision: what is there, what comes free, and what of it is spoken for.
 
+use super::ahead::Ahead;
 use super::bases::{Bases, Missing};
 use super::resources::Resources;
 use super::standing;
 use super::world::{Agent, AgentIx, AppView, BasePhase, Millis, Task, TaskPhase, World};
-use crate::api::validated::App;
+use crate::api::validated::{App, BaseKind};
 
 /// A task that has not ended so long after its grace period will not soon: its agent is out of reach.
 const LATE_MS: u64 = 10_000;
@@ -198,20 +199,38 @@ impl<'a> Rooms<'a> {
             stuck,
             overdue_at,
         };
-        rooms.set_all_aside();
+        rooms.sift(world);
         rooms
     }
 
-    /// Nothing slips into the room of what is still to be put on agents.
-    fn set_all_aside(&mut self) {
+    /// Tells apart what goes to agents ahead of need, the most important first, what only replicas bring along, and what cannot go.
+    fn sift(&mut self, world: &World) {
+        if self.bases.missing.is_empty() {
+            return;
+        }
+        let mut ahead = Ahead::of(world, &self.sizes);
         for missing in std::mem::take(&mut self.bases.missing) {
-            if self.bases.size(missing.group).fits(self.sizes[missing.agent.0 as usize]) {
-                self.set_aside(&missing);
+            let (agent, size) = (missing.agent, self.bases.size(missing.group));
+            if !size.fits(self.sizes[agent.0 as usize]) {
+                self.bases.give_up(&missing);
+            } else if missing.awaited || ahead.admits(agent, size) {
                 self.bases.missing.push(missing);
             } else {
-                self.bases.give_up(&missing);
+                self.bases.leave_to_replicas(&missing);
             }
         }
+    }
+
+    /// From now on, nothing slips into the room of what is still to be put on agents. Minimums come before that: they leave room only
+    /// for what they need themselves.
+    pub fn set_all_aside(&mut self) {
+        if std::mem::replace(&mut self.bases.aside, true) {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.bases.missing);
+        all.retain(|missing| self.bases.is_owed(missing));
+        all.iter().for_each(|missing| self.set_aside(missing));
+        self.bases.missing = all;
     }
 
     pub fn set_aside(&mut self, missing: &Missing) {
@@ -238,10 +257,16 @@ impl<'a> Rooms<'a> {
 
     /// Whether a replica of this app fits the agent, and has what it builds on by then. The pool's limits are another matter.
     pub fn takes(&self, app: &App, agent: AgentIx, level: Level, rank: Rank) -> bool {
-        let room = self.at(agent);
-        room.fits(app.size, level, rank)
+        let (room, need) = (self.at(agent), self.need(app, agent));
+        room.fits(need, level, rank)
+            && (need == app.size || self.limits.fits(need, level, rank))
             && self.bases.opens(app, agent, level)
             && (room.aside.is_empty() || !self.bases.lacks(app, agent) || room.holds_aside(level, rank))
+    }
+
+    /// What a replica of this app needs there, with the executor that it has to bring along.
+    pub fn need(&self, app: &App, agent: AgentIx) -> Resources {
+        app.size + self.bases.besides(app, agent)
     }
 
     pub fn take(&mut self, agent: AgentIx, size: Resources, level: Level) {
@@ -286,9 +311,13 @@ impl<'a> Rooms<'a> {
     }
 
     /// Whether the agent is large enough for this, and for the executor of its own that a replica may need besides.
-    pub fn is_large_enough(&self, agent: AgentIx, size: Resources, with_executor: bool) -> bool {
-        let besides = if with_executor { self.executor } else { Resources::ZERO };
-        (size + besides).fits(self.sizes[agent.0 as usize])
+    pub fn is_large_enough(&self, agent: AgentIx, size: Resources, executor: Option<Resources>) -> bool {
+        (size + executor.unwrap_or_default()).fits(self.sizes[agent.0 as usize])
+    }
+
+    /// What the executor of a replica of this app uses, if it runs in one.
+    pub fn executor_of(&self, app: &App) -> Option<Resources> {
+        app.base.as_ref().is_some_and(|base| base.kind == BaseKind::Executor).then_some(self.executor)
     }
 
     /// Present agents, those with least room first.

@@ -37,7 +37,8 @@ impl Allocation<'_> {
             return Err(self.why_short(app, rank));
         };
         seat.reserved += 1;
-        self.rooms.take(agent, seat.claim.app.size, Level::Soon);
+        let need = self.rooms.need(seat.claim.app, agent);
+        self.rooms.take(agent, need, Level::Soon);
         Ok(())
     }
 
@@ -93,24 +94,27 @@ impl Allocation<'_> {
 
     /// The agent to take and the victims there; where the pool's limits stand in the way, victims anywhere besides.
     fn choose_victims(&mut self, app: usize, rank: Rank) -> Option<(AgentIx, Vec<Candidate>)> {
-        let size = self.seats[app].claim.app.size;
+        let spec = self.seats[app].claim.app;
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
         if victims.lowest() <= rank {
             return None;
         }
         let seat = &mut self.seats[app];
-        let (agent, chosen) = if let Some(agent) = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank) {
+        // Nothing ends for an executor that may go on to fail for ever.
+        let is_risky = |agent: AgentIx| self.rooms.bases.is_risky(spec, agent);
+        let open = seat.seeker(&self.rooms).find(&self.rooms, Level::Soon, rank).filter(|agent| !is_risky(*agent));
+        let (agent, chosen) = if let Some(agent) = open {
             (agent, Vec::new())
         } else {
             let mut hunt = seat.hunt.take().unwrap_or_else(|| {
                 let stuck = &self.rooms.stuck;
-                Hunt::over(seat.seeker(&self.rooms).agents().filter(|agent| !stuck.contains(agent)))
+                Hunt::over(seat.seeker(&self.rooms).agents().filter(|agent| !stuck.contains(agent) && !is_risky(*agent)))
             });
-            let best = hunt.best(victims, &self.seats, &self.rooms, rank, size);
+            let best = hunt.best(victims, &self.seats, &self.rooms, rank, |agent| self.rooms.need(spec, agent));
             self.seats[app].hunt = Some(hunt);
             best?
         };
-        self.within_limits(agent, rank, size, chosen).map(|chosen| (agent, chosen))
+        self.within_limits(agent, rank, self.rooms.need(spec, agent), chosen).map(|chosen| (agent, chosen))
     }
 
     /// Adds victims anywhere, where the pool's limits stand in the way of room on this agent.
@@ -169,15 +173,17 @@ impl Allocation<'_> {
         let Claim { tasks, app: spec, .. } = seat.claim;
         let headroom = if rank == Rank::REMAINDER { self.world.headroom } else { Resources::ZERO };
         let enough = |agent: AgentIx, freed: Resources| {
-            spec.size.fits(self.rooms.at(agent).open(rank) + freed)
-                && spec.size.fits(self.rooms.limits.open(rank) + freed)
-                && (headroom.is_zero() || headroom.fits(self.rooms.spare + freed - spec.size))
+            let need = self.rooms.need(spec, agent);
+            need.fits(self.rooms.at(agent).open(rank) + freed)
+                && need.fits(self.rooms.limits.open(rank) + freed)
+                && (headroom.is_zero() || headroom.fits(self.rooms.spare + freed - need))
         };
         let mut by_agent: BTreeMap<AgentIx, (Vec<usize>, Resources)> = BTreeMap::new();
         let mut best: Option<Vec<usize>> = None;
         for at in seat.in_order_of_leaving().into_iter().filter(|at| rollout::is_old(&tasks[*at], spec)) {
             let agent = tasks[at].agent;
-            if self.rooms.stuck.contains(&agent) || !allows(seat.claim, &self.rooms, agent) {
+            let risky = self.rooms.bases.is_risky(spec, agent);
+            if risky || self.rooms.stuck.contains(&agent) || !allows(seat.claim, &self.rooms, agent) {
                 continue;
             }
             // The first that is enough by itself need not wait for a better one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bases::suits;
+use super::groups::suits;
 use super::plan::Reason;
 use super::resources::Resources;
 use super::world::{Agent, BasePhase, Fitted, Millis, World};

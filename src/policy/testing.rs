@@ -1,10 +1,12 @@
 //! What the tests of the policy share.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::resources::Resources;
-use super::world::{Agent, AgentIx, Millis, Reading, Task, TaskPhase};
+use super::world::{Agent, AgentIx, AppView, Millis, Reading, Task, TaskPhase, World};
 use crate::api::MicroscaledApp;
 use crate::api::validated::App;
 
@@ -44,4 +46,16 @@ pub fn running(app: &App, agent: u32, born: Millis) -> Task {
         resources: app.size,
         executor: None,
     }
+}
+
+/// These agents, and apps with the agents on which their replicas run; an executor uses a tenth of a core less what its first task does.
+pub fn world(agents: Vec<Agent>, apps: Vec<(App, Vec<u32>)>) -> World {
+    let (limits, executor_size) = (Resources::UNLIMITED, Resources::new(99, 32));
+    let mut world = World { limits, agents, executor_size, executor_idle_ms: 1000, end_orphans: true, ..World::default() };
+    for (app, on) in apps {
+        let tasks: Vec<_> = on.iter().zip(1..).map(|(agent, born)| running(&app, *agent, born)).collect();
+        tasks.iter().for_each(|task| world.agents[task.agent.0 as usize].held -= task.resources);
+        world.apps.insert(app.key.clone(), AppView { spec: Some(Arc::new(app)), tasks, ..AppView::default() });
+    }
+    world
 }

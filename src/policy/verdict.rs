@@ -241,7 +241,10 @@ impl fmt::Display for Reason {
             }
             Self::AtLimits { limits } => write!(f, "the pool's limits are reached ({})", Limits(*limits)),
             Self::NoAgentMatches => f.write_str("no agent meets the conditions of its placement"),
-            Self::NoAgentLargeEnough { size } => write!(f, "no agent is large enough for {size}"),
+            Self::NoAgentLargeEnough { size, executor } => {
+                write!(f, "no agent is large enough for {size}")?;
+                executor.map_or(Ok(()), |executor| write!(f, " and its executor ({executor})"))
+            }
             Self::NoAgents => f.write_str("no agents are known yet"),
             Self::GivesWay { to, replicas } => write!(f, "gives way to {} with {}", to.name(), Count(*replicas, "replica")),
             Self::WaitsForRoom { replicas: 1 } => f.write_str("1 replica waits for room"),

@@ -7,7 +7,7 @@ use microscaler::api::validated::{App, Base, BaseKind};
 use microscaler::backend::End;
 use microscaler::policy::plan::Plan;
 use microscaler::policy::resources::Resources;
-use microscaler::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase};
+use microscaler::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, Task, TaskPhase};
 
 use super::Sim;
 
@@ -58,21 +58,31 @@ impl Sim {
         let Some(id) = &fitted.executor else {
             return if self.fetching.contains(&(ix, fitted.key.clone())) { FETCHING } else { Resources::ZERO };
         };
-        let first = if self.first_tasks.contains(id) { FIRST_TASK } else { Resources::ZERO };
+        let first = if self.first_tasks.contains(&(ix, id.clone())) { FIRST_TASK } else { Resources::ZERO };
         if matches!(fitted.phase, BasePhase::Failed { .. }) { Resources::ZERO } else { self.world.executor_size + first }
     }
 
     /// Of the declared apps that want this base ahead on this agent, the priority of the most important.
     pub fn wanted_by(&self, agent: &Agent, key: &str) -> Option<i32> {
+        self.apps_with(agent, key).filter(|app| !app.suspended).map(|app| app.priority).min()
+    }
+
+    /// The declared apps for which this base stays where it is there.
+    fn apps_with<'a>(&'a self, agent: &'a Agent, key: &'a str) -> impl Iterator<Item = &'a Arc<App>> {
         let apps = self.world.apps.values().filter_map(|view| view.spec.as_ref()).filter(|app| !app.observed_only);
-        let here = apps.filter(|app| app.base.as_ref().is_some_and(|base| base.ahead && *base.key == *key) && allows(app, agent));
-        let group = self
-            .world
-            .apps
-            .values()
-            .filter_map(|view| view.spec.as_ref())
-            .filter(|app| !app.observed_only && app.base.as_ref().is_some_and(|base| base.ahead && *base.key == *key));
-        here.count().checked_sub(1).and(group.map(|app| app.priority).min())
+        apps.filter(move |app| app.base.as_ref().is_some_and(|base| base.ahead && *base.key == *key) && allows(app, agent))
+    }
+
+    /// Whether a replica starts there that the image comes with.
+    fn comes_with_replica(&self, agent: &Agent, key: &str) -> bool {
+        let views = self.world.apps.values().filter_map(|view| Some((view, view.spec.as_ref()?)));
+        let of_it = |app: &App| app.base.as_ref().is_some_and(|base| base.kind == BaseKind::Image && *base.key == *key);
+        let mut tasks =
+            views.filter(|(_, app)| of_it(app)).flat_map(|(view, app)| view.tasks.iter().map(move |task| (task, app)));
+        tasks.any(|(task, app)| {
+            let here = self.world.agents[task.agent.0 as usize].id == agent.id;
+            here && task.phase == TaskPhase::Starting && task.version == Some(app.version)
+        })
     }
 
     /// Every base that is wanted on this agent and not there, with the rank of its room.
@@ -81,7 +91,8 @@ impl Sim {
         let mut all: Vec<Base> = specs.filter_map(|app| app.base.clone()).collect();
         all.sort_by(|one, other| one.key.cmp(&other.key));
         all.dedup_by(|one, other| one.key == other.key);
-        let missing = |base: &Base| usable(agent, &base.key).is_none() && !is_barred(agent, &base.key, self.now);
+        let there = |key: &str| usable(agent, key).is_some() || self.comes_with_replica(agent, key);
+        let missing = |base: &Base| !there(&base.key) && !is_barred(agent, &base.key, self.now);
         let wanted = all.into_iter().filter(missing);
         wanted.filter_map(|base| Some((base.clone(), self.wanted_by(agent, &base.key)?))).collect()
     }
@@ -89,19 +100,18 @@ impl Sim {
     /// An executor starts, or an image is fetched.
     pub fn bring(&mut self, base: &Base, ix: AgentIx, ahead: bool) -> Option<Arc<str>> {
         let due = self.now + self.vary(self.habits.base_ms);
-        self.serial += 1;
-        let executor = (base.kind == BaseKind::Executor).then(|| Arc::<str>::from(format!("x{}", self.serial)));
+        // The id does not tell the agent.
+        let executor = (base.kind == BaseKind::Executor).then(|| Arc::<str>::from(format!("x.{}", base.key)));
         let size = match &executor {
             Some(id) if ahead => {
-                self.first_tasks.insert(id.clone());
+                self.first_tasks.insert((ix, id.clone()));
                 self.world.executor_size + FIRST_TASK
             }
             Some(_) => self.world.executor_size,
-            None if ahead => {
+            None => {
                 self.fetching.insert((ix, Some(base.key.clone())));
                 FETCHING
             }
-            None => Resources::ZERO,
         };
         let agent = &mut self.world.agents[ix.0 as usize];
         agent.held -= size;
@@ -116,9 +126,23 @@ impl Sim {
     pub fn executor_for(&mut self, app: &App, ix: AgentIx) -> (Option<Arc<str>>, Millis) {
         let Some(base) = &app.base else { return (None, self.now) };
         let here = usable(&self.world.agents[ix.0 as usize], &base.key).map(|fitted| fitted.executor.clone());
-        let executor = here.unwrap_or_else(|| self.bring(base, ix, false));
+        // An image is not seen before the replica runs.
+        let is_seen = here.is_some() || base.kind == BaseKind::Executor;
+        let executor = here.unwrap_or_else(|| if is_seen { self.bring(base, ix, false) } else { None });
         let up = executor.as_ref().and_then(|id| self.bases_due.get(&(ix, id.clone()))).copied();
         (executor, up.unwrap_or(self.now))
+    }
+
+    /// A replica runs: its image is there.
+    pub fn image_there(&mut self, app: &App, ix: AgentIx) {
+        let Some(base) = app.base.as_ref().filter(|base| base.kind == BaseKind::Image) else { return };
+        let bases = &mut self.world.agents[ix.0 as usize].bases;
+        let is_it = |fitted: &Fitted| fitted.key.as_ref() == Some(&base.key);
+        if !bases.iter().any(|fitted| is_it(fitted) && !matches!(fitted.phase, BasePhase::Failed { .. })) {
+            bases.retain(|fitted| !is_it(fitted));
+            let (key, since) = (Some(base.key.clone()), self.now);
+            bases.push(Fitted { key, executor: None, phase: BasePhase::Ready, since, unlimited: None });
+        }
     }
 
     pub fn retire(&mut self, executor: &str, ix: AgentIx) {
@@ -142,7 +166,7 @@ impl Sim {
             }
             BasePhase::Coming if self.failing.contains(&ix) => self.base_fails(ix, at, "cannot be run"),
             BasePhase::Coming => {
-                self.first_tasks.remove(id);
+                self.first_tasks.remove(&(ix, id.clone()));
                 self.fetching.remove(&(ix, fitted.key.clone()));
                 let fitted = &mut self.world.agents[ix.0 as usize].bases[at];
                 (fitted.phase, fitted.since) = (BasePhase::Ready, self.now);
@@ -167,7 +191,7 @@ impl Sim {
         let used = self.used_by(ix, &fitted);
         let Fitted { key, executor, .. } = fitted;
         if let Some(id) = &executor {
-            self.first_tasks.remove(id);
+            self.first_tasks.remove(&(ix, id.clone()));
             self.bases_due.remove(&(ix, id.clone()));
         }
         self.fetching.remove(&(ix, key.clone()));
@@ -178,8 +202,8 @@ impl Sim {
         self.free(ix, used);
         let keys: Vec<_> = self.world.apps.keys().cloned().collect();
         for app in keys {
-            let of_it =
-                |sim: &Self| sim.world.apps[&app].tasks.iter().position(|it| executor.is_some() && it.executor == executor);
+            let is_of_it = |task: &Task| task.agent == ix && executor.is_some() && task.executor == executor;
+            let of_it = |sim: &Self| sim.world.apps[&app].tasks.iter().position(is_of_it);
             while let Some(task) = of_it(self) {
                 let up = self.world.apps[&app].tasks[task].phase == TaskPhase::Running;
                 self.end(&app, task, if up { End::Lost } else { End::Dropped });
@@ -187,9 +211,9 @@ impl Sim {
         }
     }
 
-    pub fn has_tasks(&self, fitted: &Fitted) -> bool {
+    pub fn has_tasks(&self, ix: AgentIx, fitted: &Fitted) -> bool {
         let mut tasks = self.world.apps.values().flat_map(|view| &view.tasks);
-        tasks.any(|task| task.executor.is_some() && task.executor == fitted.executor)
+        tasks.any(|task| task.agent == ix && task.executor.is_some() && task.executor == fitted.executor)
     }
 
     fn free(&mut self, ix: AgentIx, room: Resources) {
@@ -224,6 +248,7 @@ impl Sim {
             let there = agent(prepare.agent);
             assert!(there.present && self.wanted_by(there, &base.key).is_some(), "{prepare:?} is wanted");
             assert!(usable(there, &base.key).is_none(), "{prepare:?} is not there yet");
+            assert!(!self.comes_with_replica(there, &base.key), "{prepare:?} does not come already");
             assert!(!is_barred(there, &base.key, self.now), "{prepare:?} may be tried");
             assert!(seen.insert((prepare.agent, base.key)), "{prepare:?} once");
         }
@@ -238,11 +263,18 @@ impl Sim {
         for retire in &plan.retire {
             let there = agent(retire.agent);
             let fitted = there.bases.iter().find(|fitted| fitted.executor.as_ref() == Some(&retire.executor)).unwrap();
-            let unwanted = fitted.key.as_ref().is_none_or(|key| self.wanted_by(there, key).is_none());
+            let unwanted = fitted.key.as_ref().is_none_or(|key| self.apps_with(there, key).next().is_none());
             assert!(self.world.end_orphans && unwanted && fitted.phase == BasePhase::Ready, "{retire:?} of {fitted:?}");
-            assert!(!tasks.iter().any(|task| task.executor.as_ref() == Some(&retire.executor)), "{retire:?} is idle");
+            let is_of_it = |task: &&Task| task.agent == retire.agent && task.executor.as_ref() == Some(&retire.executor);
+            assert!(!tasks.iter().any(is_of_it), "{retire:?} is idle");
         }
     }
+}
+
+/// Whether the last of its kind failed there, however long ago.
+pub fn has_failed(agent: &Agent, key: &str) -> bool {
+    let failed = |fitted: &Fitted| fitted.key.as_deref() == Some(key) && matches!(fitted.phase, BasePhase::Failed { .. });
+    usable(agent, key).is_none() && agent.bases.iter().any(failed)
 }
 
 /// Of the conditions, tests use one: an attribute has one value.

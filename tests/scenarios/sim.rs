@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use microscaler::api::MicroscaledApp;
 use microscaler::api::demand::{Push, Source};
-use microscaler::api::validated::{App, Key, Metric, TargetValue, Version};
+use microscaler::api::validated::{App, BaseKind, Key, Metric, TargetValue, Version};
 use microscaler::backend::{End, Ending};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
@@ -77,7 +77,7 @@ pub struct Sim {
     pub failing: BTreeSet<AgentIx>,
     bases_due: BTreeMap<(AgentIx, Arc<str>), Millis>,
     /// Executors that still run the task that they were started with.
-    first_tasks: BTreeSet<Arc<str>>,
+    first_tasks: BTreeSet<(AgentIx, Arc<str>)>,
     /// Images that are being fetched before they are needed.
     fetching: BTreeSet<(AgentIx, Option<Arc<str>>)>,
     tries: BTreeMap<(AgentIx, Option<Arc<str>>), u32>,
@@ -352,6 +352,10 @@ impl Sim {
             TaskPhase::Starting => {
                 let task = &mut view.tasks[at];
                 (task.phase, task.ready, task.since) = (TaskPhase::Running, true, self.now);
+                let (agent, app) = (task.agent, view.spec.clone().filter(|app| task.version == Some(app.version)));
+                if let Some(app) = app {
+                    self.image_there(&app, agent);
+                }
             }
             TaskPhase::Stopping => self.end(&key, at, End::Killed),
             TaskPhase::Running | TaskPhase::Unreachable => {}
@@ -478,8 +482,12 @@ impl Sim {
             let left = live(&self.world.apps[&stop.app]) - i64::try_from(stops).unwrap();
             let floor = loser.min.min(plan.verdicts[&stop.app].wanted);
             assert!(left >= floor, "{stop}: {left} left of at least {floor}");
-            // Of the victims for a single replica, none is too many.
             let task = self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
+            if let Some(base) = winner.base.as_ref().filter(|base| base.kind == BaseKind::Executor) {
+                let failed = bases::has_failed(&self.world.agents[task.agent.0 as usize], &base.key);
+                assert!(!failed || self.world.limits != Resources::UNLIMITED, "{stop}: not where the last executor failed");
+            }
+            // Of the victims for a single replica, none is too many.
             let here = |wait: &&microscaler::policy::plan::Wait| wait.agent == task.agent;
             let stops_here = plan.stops.iter().all(|other| matches!(other.why, StopReason::GivesWayTo(_)));
             if plan.waits.iter().filter(here).count() == 1 && stops_here && self.world.limits == Resources::UNLIMITED {
