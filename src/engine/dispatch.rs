@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_executor_is_ended_when_its_tasks_have() {
-        let fitted = |id: &str, phase| Fitted { key: None, executor: Some(id.into()), phase, since: 0, unlimited: None };
+        let fitted = |id: &str, phase| Fitted { key: None, executor: Some(id.into()), phase, since: 0, limits: None };
         let bases = vec![fitted("busy", BasePhase::Ready), fitted("idle", BasePhase::Ready), fitted("left", BasePhase::Leaving)];
         let mut world = World { agents: vec![Agent { bases, ..Agent::default() }], ..World::default() };
         let task = Task {

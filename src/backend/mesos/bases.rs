@@ -34,6 +34,8 @@ const REMEMBERED_ENDS: usize = 10_000;
 const NOTHING_NEW: &str = "Executor terminated";
 /// Any data makes an executor say hello: "?".
 const ASK: &str = "Pw==";
+/// Executors that have not told what they are, are asked again.
+const ASK_AGAIN_MS: u64 = 10_000;
 
 /// An executor on an agent, by its id.
 type Place = (AgentIx, Arc<str>);
@@ -48,6 +50,8 @@ pub struct Bases {
     leaving: VecDeque<(Millis, Place)>,
     /// Executors whose agent said that they have ended, the latest last: what still speaks of them is late.
     ended: VecDeque<Place>,
+    /// Set while some executor may not have told what it is: it is asked then.
+    ask_at: Option<Millis>,
 }
 
 /// An executor beside the world.
@@ -81,7 +85,7 @@ impl Bases {
     pub fn new(pool: &Arc<Pool>) -> Self {
         let (executors, lines, preparations) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (leaving, ended) = (VecDeque::new(), VecDeque::new());
-        Self { pool: pool.clone(), executors, lines, preparations, leaving, ended }
+        Self { pool: pool.clone(), executors, lines, preparations, leaving, ended, ask_at: None }
     }
 
     /// The room that starting a replica takes beside its own: that of an executor, if there is none yet.
@@ -210,12 +214,17 @@ impl Bases {
     /// The calls that a new connection asks for: what executors said of themselves before it may be lost.
     pub fn connected(&mut self, world: &World, now: Millis) -> Vec<Call> {
         self.preparations.values_mut().for_each(|preparation| preparation.ask_at = now);
+        self.ask_at = Some(now + ASK_AGAIN_MS);
+        self.ask(world, |_| true)
+    }
+
+    /// Asks those of the executors that are up what they are.
+    fn ask(&mut self, world: &World, of: impl Fn(&Fitted) -> bool) -> Vec<Call> {
         let mut calls = Vec::new();
-        for (place, agent) in world.agents.iter().enumerate() {
-            let ready = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Ready);
-            for id in ready.filter_map(|fitted| fitted.executor.as_ref()) {
-                let ix = AgentIx(u32::try_from(place).unwrap_or(u32::MAX));
-                self.executors.entry((ix, id.clone())).or_default().asked = true;
+        for (agent, ix) in world.agents.iter().zip(0..) {
+            let up = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Ready && of(fitted));
+            for id in up.filter_map(|fitted| fitted.executor.as_ref()) {
+                self.executors.entry((AgentIx(ix), id.clone())).or_default().asked = true;
                 calls.push(Call::message(id, &agent.id, ASK));
             }
         }
@@ -229,11 +238,16 @@ impl Bases {
             self.over(agent, &id, Word::Inferred, "ended by us", world, offers, now, out);
         }
         out.calls.extend(self.questions(world, now));
+        if self.ask_at.is_some_and(|at| at <= now) {
+            let asked = self.ask(world, |fitted| fitted.limits.is_none());
+            self.ask_at = (!asked.is_empty()).then_some(now + ASK_AGAIN_MS);
+            out.calls.extend(asked);
+        }
     }
 
     pub fn next_timer(&self) -> Option<Millis> {
         let leaving = self.leaving.front().map(|(at, _)| *at);
-        self.preparations.values().map(|preparation| preparation.ask_at).chain(leaving).min()
+        self.preparations.values().map(|preparation| preparation.ask_at).chain(leaving).chain(self.ask_at).min()
     }
 
     /// A base is on its way, in place of whatever became of the attempt before.
@@ -241,7 +255,7 @@ impl Bases {
         let bases = &mut world.agents[agent.0 as usize].bases;
         bases.retain(|fitted| fitted.key.as_ref() != Some(&base.key) || !matches!(fitted.phase, BasePhase::Failed { .. }));
         let key = Some(base.key.clone());
-        bases.push(Fitted { key, executor, phase: BasePhase::Coming, since: now, unlimited: None });
+        bases.push(Fitted { key, executor, phase: BasePhase::Coming, since: now, limits: None });
     }
 
     /// An attempt has failed: the next one waits.
@@ -252,7 +266,7 @@ impl Bases {
         line.failed = executor;
         let phase = BasePhase::Failed { until, tries: line.tries, why: why.into() };
         let bases = &mut world.agents[agent.0 as usize].bases;
-        bases.push(Fitted { key: Some(key.clone()), executor: None, phase, since: now, unlimited: None });
+        bases.push(Fitted { key: Some(key.clone()), executor: None, phase, since: now, limits: None });
     }
 
     /// An executor has come to its end, or never began: once.

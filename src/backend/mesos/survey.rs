@@ -132,7 +132,7 @@ fn executor(world: &mut World, page: &TaskPage, agent: usize, now: Millis) -> Op
     let bases = &mut world.agents[agent].bases;
     if bases.iter().all(|fitted| fitted.executor.as_ref() != Some(&id)) {
         let (key, executor) = (Some(key), Some(id.clone()));
-        bases.push(Fitted { key, executor, phase: BasePhase::Ready, since: now, unlimited: None });
+        bases.push(Fitted { key, executor, phase: BasePhase::Ready, since: now, limits: None });
     }
     Some(id)
 }

@@ -12,7 +12,7 @@ use super::super::ledger::{Out, find};
 use super::super::offers::Offers;
 use super::super::states::{is_executors_end, message};
 use super::super::wire::{Call, Failure, Message, State, TaskStatus};
-use super::{ASK, Bases, Place, Side, Word};
+use super::{ASK, ASK_AGAIN_MS, Bases, Place, Side, Word};
 use crate::api::validated::{App, BaseKind};
 use crate::backend::parse_task_id;
 use crate::executor::words::Hello;
@@ -83,12 +83,14 @@ impl Bases {
                     fitted.key.as_ref() == Some(&key) && matches!(fitted.phase, BasePhase::Coming | BasePhase::Ready)
                 };
                 let key = if bases.iter().any(in_use) { None } else { Some(key.clone()) };
-                bases.push(Fitted { key, executor: Some(id.clone()), phase, since: now, unlimited: None });
+                bases.push(Fitted { key, executor: Some(id.clone()), phase, since: now, limits: None });
                 tracing::info!(executor = %id, "executor adopted");
                 out.applied.decide = true;
             }
         }
         if up {
+            // By itself it says hello once, and that may be lost.
+            self.ask_at.get_or_insert(now + ASK_AGAIN_MS);
             let side: &mut Side = self.executors.entry((agent, id.clone())).or_default();
             if !std::mem::replace(&mut side.asked, true) && side.info.is_none() {
                 out.calls.push(Call::message(id, &world.agents[agent.0 as usize].id, ASK));
@@ -136,12 +138,17 @@ impl Bases {
         let Some(agent) = offers.known(&message.agent_id.value) else { return };
         let hello = STANDARD.decode(&message.data).ok().and_then(|data| serde_json::from_slice::<Hello>(&data).ok());
         let Some(hello) = hello else { return tracing::warn!(executor = %id, "says what is not understood") };
-        self.executors.entry((agent, id.clone())).or_default().asked = true;
+        let place = (agent, id.clone());
+        // So that it is not asked.
+        self.executors.entry(place.clone()).or_default().asked = true;
         self.seen(agent, id, true, world, now, out);
         if let Some(fitted) = find_fitted(agent, id, world) {
-            let unlimited = hello.unlimited.map(Arc::from);
-            out.applied.decide |= fitted.unlimited != unlimited;
-            fitted.unlimited = unlimited;
+            let limits = Some(hello.unlimited.map_or(Ok(()), |why| Err(Arc::from(why))));
+            out.applied.decide |= fitted.limits != limits;
+            fitted.limits = limits;
+        } else {
+            // From one that has ended.
+            self.executors.remove(&place);
         }
     }
 }
@@ -170,7 +177,7 @@ pub(super) fn set_ready(key: &Arc<str>, agent: AgentIx, world: &mut World, now: 
         return;
     }
     bases.retain(|fitted| fitted.key.as_ref() != Some(key));
-    bases.push(Fitted { key: Some(key.clone()), executor: None, phase: BasePhase::Ready, since: now, unlimited: None });
+    bases.push(Fitted { key: Some(key.clone()), executor: None, phase: BasePhase::Ready, since: now, limits: None });
     out.applied.decide = true;
 }
 

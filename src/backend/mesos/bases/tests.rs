@@ -270,8 +270,12 @@ fn executors_are_adopted_and_asked_for_what_they_are() {
             json!({"version": "1", "unlimited": unlimited}).to_string(),
         ),
     };
-    assert!(bed.event(Event::Message(hello("no cgroups")), 20).decide);
-    assert_eq!(bed.bases()[0].unlimited.as_deref(), Some("no cgroups"));
+    bed.tick(10_010);
+    assert_eq!(bed.sent(), [Kind::Message], "it has not told");
+    assert!(bed.event(Event::Message(hello("no cgroups")), 10_020).decide);
+    bed.tick(20_010);
+    assert_eq!(bed.sent(), []);
+    assert_eq!(bed.bases()[0].limits, Some(Err("no cgroups".into())));
     let launched = bed.launch(1, 30);
     assert_eq!((id_of(&launched[0]), bed.bases().len()), (id, 1), "its description has been found out");
 }
