@@ -8,10 +8,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::carve::Stock;
-use super::executor::{GENERATIONS, executor_info, parse_executor_id, recall};
+use super::executor::{GENERATIONS, executor_info, parse_executor_id, recall, settings};
 use super::ledger::Out;
 use super::offers::Offers;
 use super::wire::{Call, ExecutorInfo, Id};
+use crate::api::container::Volume;
+use crate::api::template::Template;
 use crate::api::validated::{App, Base, Pool};
 use crate::policy::plan::Retire;
 use crate::policy::resources::Resources;
@@ -36,22 +38,36 @@ const NOTHING_NEW: &str = "Executor terminated";
 const ASK: &str = "Pw==";
 /// Executors that have not told what they are, are asked again.
 const ASK_AGAIN_MS: u64 = 10_000;
+const TIDY_MS: u64 = 60_000;
 
 /// An executor on an agent, by its id.
 type Place = (AgentIx, Arc<str>);
 
 pub struct Bases {
     pool: Arc<Pool>,
+    /// As in the ids of executors.
+    settings: String,
     executors: HashMap<Place, Side>,
     /// By the base's key.
     lines: HashMap<Place, Line>,
     preparations: HashMap<Arc<str>, Preparation>,
     /// Executors on their way down, with when they have to be gone; in this order.
     leaving: VecDeque<(Millis, Place)>,
-    /// Executors whose agent said that they have ended, the latest last: what still speaks of them is late.
-    ended: VecDeque<Place>,
+    /// Executors whose agent said that they have ended, the latest last.
+    ended: VecDeque<Ended>,
     /// Set while some executor may not have told what it is: it is asked then.
     ask_at: Option<Millis>,
+    /// What no app builds on is forgotten then, or later: nobody is woken for that.
+    tidy_at: Millis,
+}
+
+/// An executor that has ended.
+#[derive(Debug)]
+struct Ended {
+    place: Place,
+    /// The master has said so too. Then what names it afterwards is about another of the same id: a launch that was on its way has
+    /// started that. Before, it is late.
+    for_good: bool,
 }
 
 /// An executor beside the world.
@@ -59,8 +75,32 @@ pub struct Bases {
 struct Side {
     /// As it was started; `None`: by an earlier run of ours, and not found out yet.
     info: Option<Arc<ExecutorInfo>>,
+    /// What its apps have in common; known with `info`.
+    shared: Option<Shared>,
     /// It has said hello, or was asked to.
     asked: bool,
+}
+
+/// What the key of a base stands for. It is compared in full, so that two keys that are the same by chance, or by somebody's art, do not
+/// put apps of two users into one container.
+#[derive(Debug)]
+struct Shared {
+    namespace: String,
+    user: Option<String>,
+    image: Option<String>,
+    volumes: Vec<Volume>,
+}
+
+impl Shared {
+    fn by(app: &App) -> Self {
+        let Template { user, image, volumes, .. } = &app.template;
+        Self { namespace: app.key.namespace().to_owned(), user: user.clone(), image: image.clone(), volumes: volumes.clone() }
+    }
+
+    fn is_by(&self, app: &App) -> bool {
+        let Template { user, image, volumes, .. } = &app.template;
+        self.namespace == app.key.namespace() && self.user == *user && self.image == *image && self.volumes == *volumes
+    }
 }
 
 /// The executors, or attempts at an image, that follow one another on an agent.
@@ -85,7 +125,17 @@ impl Bases {
     pub fn new(pool: &Arc<Pool>) -> Self {
         let (executors, lines, preparations) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (leaving, ended) = (VecDeque::new(), VecDeque::new());
-        Self { pool: pool.clone(), executors, lines, preparations, leaving, ended, ask_at: None }
+        Self {
+            pool: pool.clone(),
+            settings: settings(pool),
+            executors,
+            lines,
+            preparations,
+            leaving,
+            ended,
+            ask_at: None,
+            tidy_at: 0,
+        }
     }
 
     /// The room that starting a replica takes beside its own: that of an executor, if there is none yet.
@@ -113,7 +163,8 @@ impl Bases {
         let info = Arc::new(self.unused(world, agent, app, base, &resources));
         let id = info.executor_id.value.clone();
         tracing::info!(executor = %id, agent = %world.agents[agent.0 as usize].id, "executor started");
-        self.executors.insert((agent, id.clone()), Side { info: Some(info.clone()), asked: false });
+        self.executors
+            .insert((agent, id.clone()), Side { info: Some(info.clone()), shared: Some(Shared::by(app)), asked: false });
         Self::set_coming(world, agent, base, Some(id), now);
         Some(info)
     }
@@ -128,11 +179,14 @@ impl Bases {
             let Some(id) = fitted.executor.clone() else { continue };
             let side = self.executors.entry((agent, id.clone())).or_default();
             if let Some(info) = &side.info {
-                return Some(info.clone());
+                if side.shared.as_ref().is_some_and(|shared| shared.is_by(app)) {
+                    return Some(info.clone());
+                }
+                continue;
             }
             if let Some((info, generation)) = recall(&id, app, base, &self.pool, stock) {
                 let info = Arc::new(info);
-                side.info = Some(info.clone());
+                (side.info, side.shared) = (Some(info.clone()), Some(Shared::by(app)));
                 self.lines.entry((agent, base.key.clone())).or_default().generation = generation;
                 return Some(info);
             }
@@ -157,7 +211,7 @@ impl Bases {
         let ended = &self.ended;
         let used = |id: &Arc<str>| {
             bases.iter().any(|fitted| fitted.executor.as_ref() == Some(id))
-                || ended.iter().any(|(at, known)| *at == agent && known == id)
+                || ended.iter().any(|ended| ended.place.0 == agent && ended.place.1 == *id)
         };
         let mut info = executor_info(app, base, &self.pool, resources.to_vec(), line.generation);
         for _ in 0..GENERATIONS {
@@ -238,6 +292,10 @@ impl Bases {
             self.over(agent, &id, Word::Inferred, "ended by us", world, offers, now, out);
         }
         out.calls.extend(self.questions(world, now));
+        if self.tidy_at <= now {
+            self.tidy_at = now + TIDY_MS;
+            heard::forget_images(world);
+        }
         if self.ask_at.is_some_and(|at| at <= now) {
             let asked = self.ask(world, |fitted| fitted.limits.is_none());
             self.ask_at = (!asked.is_empty()).then_some(now + ASK_AGAIN_MS);
@@ -333,7 +391,7 @@ impl Bases {
     }
 
     fn remember_end(&mut self, agent: AgentIx, id: &Arc<str>) {
-        self.ended.push_back((agent, id.clone()));
+        self.ended.push_back(Ended { place: (agent, id.clone()), for_good: false });
         if self.ended.len() > REMEMBERED_ENDS {
             self.ended.pop_front();
         }

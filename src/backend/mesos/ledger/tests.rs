@@ -4,7 +4,7 @@ use crate::backend::task_id;
 use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Fitted};
 
-const EXECUTOR: &str = "microscaler.0badcafe.0000beef";
+const EXECUTOR: &str = "microscaler.0badcafe.0000beef0badf00d";
 
 struct Bed {
     ledger: Ledger,
