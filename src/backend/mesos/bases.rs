@@ -8,12 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::carve::Stock;
-use super::executor::{GENERATIONS, executor_info, parse_executor_id, recall, settings};
+use super::executor::{GENERATIONS, Shared, executor_info, parse_executor_id, recall, settings};
 use super::ledger::Out;
 use super::offers::Offers;
 use super::wire::{Call, ExecutorInfo, Id};
-use crate::api::container::Volume;
-use crate::api::template::Template;
 use crate::api::validated::{App, Base, Pool};
 use crate::policy::plan::Retire;
 use crate::policy::resources::Resources;
@@ -79,28 +77,6 @@ struct Side {
     shared: Option<Shared>,
     /// It has said hello, or was asked to.
     asked: bool,
-}
-
-/// What the key of a base stands for. It is compared in full, so that two keys that are the same by chance, or by somebody's art, do not
-/// put apps of two users into one container.
-#[derive(Debug)]
-struct Shared {
-    namespace: String,
-    user: Option<String>,
-    image: Option<String>,
-    volumes: Vec<Volume>,
-}
-
-impl Shared {
-    fn by(app: &App) -> Self {
-        let Template { user, image, volumes, .. } = &app.template;
-        Self { namespace: app.key.namespace().to_owned(), user: user.clone(), image: image.clone(), volumes: volumes.clone() }
-    }
-
-    fn is_by(&self, app: &App) -> bool {
-        let Template { user, image, volumes, .. } = &app.template;
-        self.namespace == app.key.namespace() && self.user == *user && self.image == *image && self.volumes == *volumes
-    }
 }
 
 /// The executors, or attempts at an image, that follow one another on an agent.

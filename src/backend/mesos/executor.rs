@@ -12,6 +12,7 @@ use super::container::{container, volume};
 use super::wire::{CommandInfo, ExecutorInfo, Label, Labels, Resource, Uri, Value};
 use crate::api::container::Volume;
 use crate::api::pool::Executor;
+use crate::api::template::Template;
 use crate::api::validated::{App, Base, Pool, short_hash};
 use crate::policy::resources::Resources;
 
@@ -82,6 +83,28 @@ fn place_program(info: &mut ExecutorInfo, pool: &Pool) {
     };
     let name = program.rsplit('/').next().unwrap_or(FETCHED).to_owned();
     (info.command.value, info.command.arguments) = (Some(program), vec![name, "executor".to_owned()]);
+}
+
+/// What the key of a base stands for. It is compared in full, so that two keys that are the same by chance, or by somebody's art, do not
+/// put apps of two users into one container.
+#[derive(Debug)]
+pub struct Shared {
+    namespace: String,
+    user: Option<String>,
+    image: Option<String>,
+    volumes: Vec<Volume>,
+}
+
+impl Shared {
+    pub fn by(app: &App) -> Self {
+        let Template { user, image, volumes, .. } = &app.template;
+        Self { namespace: app.key.namespace().to_owned(), user: user.clone(), image: image.clone(), volumes: volumes.clone() }
+    }
+
+    pub fn is_by(&self, app: &App) -> bool {
+        let Template { user, image, volumes, .. } = &app.template;
+        self.namespace == app.key.namespace() && self.user == *user && self.image == *image && self.volumes == *volumes
+    }
 }
 
 /// The description that an executor of this id was started with, as far as it can be found out from the room that is offered now.
