@@ -103,7 +103,7 @@ fn with_executors(world: &World, ready: bool) -> World {
             executor: Some(format!("{}-{n}", group.key).into()),
             phase: BasePhase::Ready,
             since: 1000,
-            unlimited: None,
+            limits: None,
         };
         agent.bases = (0..4).map(group).map(fitted).collect();
     }

@@ -157,7 +157,7 @@ async fn pooled_tasks_outlive_us_and_are_adopted() {
     rig.launch(&web, 0, 1);
     rig.running(&web, 3).await;
     assert_eq!((rig.executor(0), rig.endings.len()), (executor, 0), "the same goes on");
-    println!("what it said when it was asked: {:?}", rig.bases(0)[0].unlimited);
+    println!("what it said when it was asked: {:?}", rig.bases(0)[0].limits);
 }
 
 #[tokio::test(flavor = "multi_thread")]

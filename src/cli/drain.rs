@@ -50,7 +50,7 @@ pub struct Args {
     server: Server,
 }
 
-/// Drains, and waits until the last task has ended.
+/// Drains, and waits until the last task and the last executor have ended.
 ///
 /// # Errors
 /// When there is no pool, or tasks are left after the time-out.
@@ -71,16 +71,18 @@ fn key(text: &str) -> Key {
 
 async fn through_running(args: &Args) -> anyhow::Result<()> {
     let pool = key(args.pool.as_deref().unwrap_or("default"));
-    args.server.post(&format!("/v1/drain/{pool}"), String::new()).await?;
     let this = |item: &&MicroscalingPool| {
         item.metadata.name.as_deref() == Some(pool.name()) && item.metadata.namespace.as_deref() == Some(pool.namespace())
     };
     let mut said = String::new();
     loop {
+        // Once is enough; the answer tells what is left, executors included.
+        let answer = args.server.post(&format!("/v1/drain/{pool}"), String::new()).await?;
+        let left = answer["tasks"].as_u64().unwrap_or(0);
         let pools: List<MicroscalingPool> = args.server.get("/v1/pools").await?;
         let status = pools.items.iter().find(this).and_then(|item| item.status.clone()).unwrap_or_default();
         let in_control = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        if in_control && status.tasks == 0 {
+        if in_control && status.tasks == 0 && left == 0 {
             anstream::eprintln!("pool {pool} is empty and stays so until its Microscaler is stopped");
             return Ok(());
         }
@@ -127,10 +129,10 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In control, and no task is left.
+/// In control, and neither tasks nor executors are left.
 fn is_empty(handle: &Handle) -> bool {
     let report = handle.reports.borrow();
-    report.standing.ready && report.status.tasks == 0
+    report.standing.ready && report.status.tasks == 0 && report.executors == Some(0)
 }
 
 /// The pools to drain. Apps are left out: whatever runs is found by reconciliation.

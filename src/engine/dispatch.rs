@@ -1,10 +1,11 @@
 //! Plan → orders. Nothing is decided here: what must not be done is not in the plan.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::backend::{Kill, Launch, Orders, preparation_id, task_id};
-use crate::policy::plan::{Plan, Stop};
-use crate::policy::world::{AgentIx, TaskPhase, World};
+use crate::policy::plan::{Plan, Retire, Stop};
+use crate::policy::world::{Agent, AgentIx, BasePhase, TaskPhase, World};
 
 /// Gives each launched task its name.
 pub struct Dispatcher {
@@ -60,7 +61,8 @@ fn kill(stop: &Stop, world: &World) -> Kill {
     Kill { app: stop.app.clone(), id: stop.task.clone(), grace_ms }
 }
 
-/// Orders that end every task that is not ending already, and hold no room.
+/// Orders that end every task that is not ending already, and every executor without tasks, and hold no room. An executor ends its tasks
+/// at once when it ends, so that one with tasks has to wait until they have had their grace periods: for the orders after that.
 #[must_use]
 pub fn drain(world: &World) -> Orders {
     let living = world.apps.iter().flat_map(|(app, view)| view.tasks.iter().map(move |task| (app, task)));
@@ -69,6 +71,57 @@ pub fn drain(world: &World) -> Orders {
         id: task.id.clone(),
         grace_ms: None,
     });
-    let held = (0..).map(AgentIx).zip(&world.agents).filter(|(_, agent)| !agent.held.is_zero());
-    Orders { kills: kills.collect(), release: held.map(|(agent, _)| agent).collect(), quiet: true, ..Orders::default() }
+    let held = agents(world).filter(|(_, agent)| !agent.held.is_zero());
+    Orders {
+        kills: kills.collect(),
+        retire: without_tasks(world),
+        release: held.map(|(agent, _)| agent).collect(),
+        quiet: true,
+        ..Orders::default()
+    }
+}
+
+fn without_tasks(world: &World) -> Vec<Retire> {
+    let tasks = world.apps.values().flat_map(|view| &view.tasks);
+    let busy: HashSet<_> = tasks.filter_map(|task| Some((task.agent, task.executor.as_ref()?))).collect();
+    let up = agents(world).flat_map(|(ix, agent)| agent.bases.iter().map(move |fitted| (ix, fitted)));
+    let up = up.filter(|(_, fitted)| matches!(fitted.phase, BasePhase::Coming | BasePhase::Ready));
+    let executors = up.filter_map(|(agent, fitted)| Some((agent, fitted.executor.as_ref()?)));
+    let idle = executors.filter(|executor| !busy.contains(executor));
+    idle.map(|(agent, executor)| Retire { executor: executor.clone(), agent }).collect()
+}
+
+fn agents(world: &World) -> impl Iterator<Item = (AgentIx, &Agent)> {
+    (0..).map(AgentIx).zip(&world.agents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::validated::Key;
+    use crate::policy::resources::Resources;
+    use crate::policy::world::{AppView, Fitted, Task};
+
+    #[test]
+    fn an_executor_is_ended_when_its_tasks_have() {
+        let fitted = |id: &str, phase| Fitted { key: None, executor: Some(id.into()), phase, since: 0, limits: None };
+        let bases = vec![fitted("busy", BasePhase::Ready), fitted("idle", BasePhase::Ready), fitted("left", BasePhase::Leaving)];
+        let mut world = World { agents: vec![Agent { bases, ..Agent::default() }], ..World::default() };
+        let task = Task {
+            id: "t".into(),
+            agent: AgentIx(0),
+            version: None,
+            phase: TaskPhase::Stopping,
+            ready: false,
+            since: 0,
+            born: 0,
+            resources: Resources::ZERO,
+            executor: Some("busy".into()),
+        };
+        world.apps.insert(Key::new("a", "b"), AppView { tasks: vec![task], ..AppView::default() });
+        let retired = |world: &World| drain(world).retire.iter().map(|it| it.executor.to_string()).collect::<Vec<_>>();
+        assert_eq!(retired(&world), ["idle"]);
+        world.apps.clear();
+        assert_eq!(retired(&world), ["busy", "idle"]);
+    }
 }

@@ -95,6 +95,8 @@ pub struct Engine<B> {
     cause: Option<Instant>,
     /// All tasks that ran before this process were known at least once.
     in_control: bool,
+    /// All room that was free then has been offered, and with it all executors were named.
+    surveyed: bool,
     /// Some plan was carried out, so that people may be told how the next one differs.
     told: bool,
     /// As last seen.
@@ -139,6 +141,7 @@ impl<B: Backend> Engine<B> {
             called: BTreeMap::new(),
             cause: None,
             in_control: false,
+            surveyed: false,
             told: false,
             standing: Standing::default(),
             dirty: true,
@@ -263,6 +266,7 @@ impl<B: Backend> Engine<B> {
         let now = clock::to_millis(started);
         self.dirty = false;
         self.in_control |= self.backend.standing().ready;
+        self.surveyed |= self.in_control && !self.world.unsurveyed;
         let (plan, memory) = decide(&self.world, std::mem::take(&mut self.memory), now);
         // Before all that runs is known, a judgement is for show: what it remembers as the state at the start would be wrong.
         self.memory = if self.in_control { memory } else { Memory::default() };
@@ -285,8 +289,10 @@ impl<B: Backend> Engine<B> {
         if !self.backend.standing().ready {
             return;
         }
-        let orders =
+        let mut orders =
             if self.inputs.drain { dispatch::drain(&self.world) } else { self.dispatcher.orders(plan, &self.world, cause) };
+        // Before that, executors may run on agents of which nothing has been heard, and only offers tell of them.
+        orders.quiet &= self.surveyed;
         self.backend.dispatch(orders, &mut self.world, now);
         self.tick(now);
     }
@@ -315,10 +321,11 @@ impl<B: Backend> Engine<B> {
                 let _ = reply.send(status::tasks(&self.world, &self.pool, clock::now()));
             }
             Ask::Drain(reply) => {
-                info!(pool = %self.pool, "draining: every task is ended and none is started");
-                self.inputs.drain = true;
-                self.dirty = true;
-                let _ = reply.send(snapshot::tasks(&self.world));
+                if !std::mem::replace(&mut self.inputs.drain, true) {
+                    info!(pool = %self.pool, "draining: every task is ended and none is started");
+                    self.dirty = true;
+                }
+                let _ = reply.send(snapshot::tasks(&self.world) + snapshot::executors(&self.world));
             }
         }
     }
@@ -358,6 +365,7 @@ impl<B: Backend> Engine<B> {
             plan: &self.plan,
             standing: self.standing.clone(),
             drained: self.inputs.drain,
+            surveyed: self.surveyed,
             progress: &self.progress,
             now: clock::to_millis(now),
             timestamp: clock::timestamp(),

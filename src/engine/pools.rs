@@ -170,6 +170,7 @@ fn start(
         standing: Standing::default(),
         apps: Vec::new(),
         leaving: BTreeMap::new(),
+        executors: None,
         problems: Vec::new(),
     };
     let (reports, reports_out) = watch::channel(Arc::new(empty));

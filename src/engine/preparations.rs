@@ -51,7 +51,7 @@ pub fn in_words(prepared: &Prepared) -> String {
 
 /// Whether replicas are held to their memory and CPU.
 pub fn limits_enforced(prepared: &Prepared) -> Told<'static> {
-    let Prepared { ready, unlimited, why, .. } = prepared;
+    let Prepared { ready, unlimited, untold, why, .. } = prepared;
     match why {
         Some(why) => {
             let message = format!("replicas are not held to their memory and CPU on {unlimited} of {ready} agents: {why}");
@@ -61,8 +61,12 @@ pub fn limits_enforced(prepared: &Prepared) -> Told<'static> {
             let message = "no executor of the app is ready, so none has told".to_owned();
             Told { status: "Unknown", word: "NotToldYet", message }
         }
+        None if *untold > 0 => {
+            let message = format!("{untold} of {ready} executors have not told yet");
+            Told { status: "Unknown", word: "NotToldYet", message }
+        }
         None => {
-            let message = "replicas are held to their memory and CPU on all agents".to_owned();
+            let message = format!("replicas are held to their memory and CPU on all {ready} agents");
             Told { status: "True", word: "Enforced", message }
         }
     }
@@ -73,13 +77,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_not_enforced_where_some_executor_cannot() {
-        let told = |ready, unlimited| {
+    fn limits_are_enforced_when_all_executors_say_so() {
+        let told = |ready, unlimited, untold| {
             let why = (unlimited > 0).then(|| "no cgroup is delegated to it".into());
-            limits_enforced(&Prepared { agents: 4, ready, unlimited, why })
+            limits_enforced(&Prepared { agents: 4, ready, unlimited, untold, why })
         };
-        assert_eq!((told(0, 0).status, told(3, 0).status, told(4, 2).status), ("Unknown", "True", "False"));
+        let states = [told(0, 0, 0), told(3, 0, 1), told(3, 0, 0), told(4, 2, 1)].map(|told| told.status);
+        assert_eq!(states, ["Unknown", "Unknown", "True", "False"]);
         let words = "replicas are not held to their memory and CPU on 2 of 4 agents: no cgroup is delegated to it";
-        assert_eq!(told(4, 2).message, words);
+        assert_eq!(told(4, 2, 1).message, words);
+        assert_eq!(told(3, 0, 0).message, "replicas are held to their memory and CPU on all 3 agents");
     }
 }

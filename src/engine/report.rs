@@ -22,6 +22,8 @@ pub struct Report {
     pub apps: Vec<AppReport>,
     /// Apps that are gone from the specs, or have moved to another pool, with how many of their tasks have not ended here.
     pub leaving: BTreeMap<Key, usize>,
+    /// Executors that have not ended; `None` while there may be some of which nothing is known.
+    pub executors: Option<usize>,
     /// Specs that could not be taken over, with file, line and field: they are in force as last good, or not at all.
     pub problems: Vec<String>,
 }
@@ -114,7 +116,7 @@ impl Journal {
 /// A question to the owner of a pool.
 pub enum Ask {
     Tasks(oneshot::Sender<Vec<TaskReport>>),
-    /// End every task of the pool and start none; answers how many tasks there were.
+    /// End every task of the pool and start none; answers how many tasks and executors are left.
     Drain(oneshot::Sender<usize>),
 }
 

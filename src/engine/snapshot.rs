@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::api::validated::{App, Key, Pool};
 use crate::demand::board::Update;
-use crate::policy::world::{Reading, TaskPhase, World};
+use crate::policy::world::{BasePhase, Reading, TaskPhase, World};
 use crate::store::Specs;
 
 /// The apps that run on this pool.
@@ -18,7 +18,9 @@ pub fn apps(specs: &Specs, pool: &Key) -> Vec<Arc<App>> {
 pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
-    (world.executor_size, world.executor_idle_ms) = (pool.executor, pool.executor_idle_ms);
+    // Of a pool that is being deleted nobody will want one again.
+    let leaves = specs.pools.get(&pool.key).is_some_and(|spec| spec.raw.metadata.deletion_timestamp.is_some());
+    (world.executor_size, world.executor_idle_ms) = (pool.executor, if leaves { 0 } else { pool.executor_idle_ms });
     world.end_orphans = specs.complete;
     world.spared = spared(specs);
     for (key, view) in &mut world.apps {
@@ -70,6 +72,13 @@ pub fn take_reading(world: &mut World, update: Update) -> bool {
 #[must_use]
 pub fn tasks(world: &World) -> usize {
     world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable).count()
+}
+
+/// How many executors there are, those on their way up or down, too. As with tasks, not those on agents that cannot be reached.
+#[must_use]
+pub fn executors(world: &World) -> usize {
+    let bases = world.agents.iter().filter(|agent| agent.present).flat_map(|agent| &agent.bases);
+    bases.filter(|fitted| fitted.executor.is_some() && !matches!(fitted.phase, BasePhase::Failed { .. })).count()
 }
 
 #[cfg(test)]

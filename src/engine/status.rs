@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::preparations::{self, Preparations, Told};
 use super::progress::Progress;
 use super::report::{AppReport, Report, TaskReport};
+use super::snapshot;
 use crate::api::MicroscalingPool;
 use crate::api::status::{AppStatus, DemandState, DemandStatus, Phase, PoolStatus};
 use crate::api::validated::{App, Key};
@@ -28,6 +29,8 @@ pub struct Sight<'a> {
     pub standing: Standing,
     /// Every task is being ended and none is started.
     pub drained: bool,
+    /// All agents with executors of ours have been heard of.
+    pub surveyed: bool,
     pub progress: &'a Progress,
     pub now: Millis,
     pub timestamp: Timestamp,
@@ -57,6 +60,7 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
         standing: sight.standing.clone(),
         apps,
         leaving: leaving(sight, &pool_key),
+        executors: sight.surveyed.then(|| snapshot::executors(sight.world)),
         problems: sight.specs.problems.iter().map(|problem| problem.message.clone()).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! What an object that somebody has deleted still waits for. Pure.
 
 use super::objects::{Objects, Seen};
-use super::sight::Sight;
+use super::sight::{EngineSight, Sight};
 use super::target::{Kind, Target};
 use super::{APP_FINALIZER, POOL_FINALIZER};
 use crate::api::validated::Key;
@@ -15,6 +15,8 @@ pub enum Wait {
     Nothing,
     /// So many tasks have not ended.
     Tasks(usize),
+    /// So many executors have not ended.
+    Executors(usize),
     /// The engine has not taken notice yet.
     Notice,
     /// Only the engine of this pool could tell which tasks there are, and it cannot now, for this reason.
@@ -45,7 +47,7 @@ pub fn of_app<S>(sight: &Sight, key: &Key, seen: &Seen<S>) -> Wait {
     blind.unwrap_or(Wait::Nothing)
 }
 
-/// What a pool's object waits for: apps that name it, and tasks.
+/// What a pool's object waits for: apps that name it, tasks, and executors.
 #[must_use]
 pub fn of_pool(sight: &Sight, key: &Key) -> Wait {
     let apps = members(&sight.objects, key);
@@ -55,8 +57,16 @@ pub fn of_pool(sight: &Sight, key: &Key) -> Wait {
     let engine = sight.engines.get(key);
     match engine.map_or(0, |engine| engine.report.leaving.values().sum()) {
         0 if engine.is_some_and(|engine| !engine.report.apps.is_empty()) => Wait::Notice,
-        0 => cannot_tell(sight, key).unwrap_or(Wait::Nothing),
+        0 => cannot_tell(sight, key).unwrap_or_else(|| of_executors(engine)),
         tasks => Wait::Tasks(tasks),
+    }
+}
+
+fn of_executors(engine: Option<&EngineSight>) -> Wait {
+    match engine.filter(|engine| engine.report.standing.ready).map(|engine| engine.report.executors) {
+        None | Some(Some(0)) => Wait::Nothing,
+        Some(None) => Wait::Notice,
+        Some(Some(executors)) => Wait::Executors(executors),
     }
 }
 
@@ -92,6 +102,8 @@ pub fn words<S>(target: &Target, seen: &Seen<S>, wait: &Wait) -> String {
         Wait::Nothing => return "being deleted".to_owned(),
         Wait::Tasks(1) => "1 task still ends".to_owned(),
         Wait::Tasks(n) => format!("{n} tasks still end"),
+        Wait::Executors(1) => "1 executor still ends".to_owned(),
+        Wait::Executors(n) => format!("{n} executors still end"),
         Wait::Notice => "its tasks are about to be ended".to_owned(),
         Wait::Apps(names) => format!("waits for {}", list(names)),
         Wait::Engine { pool, why } => format!(
@@ -177,7 +189,10 @@ mod tests {
         scene.reports("main", &[]).leaving("main", "a", 3);
         assert_eq!(wait(&scene), Wait::Tasks(3));
         scene.leaving("main", "a", 0);
-        assert_eq!(wait(&scene), Wait::Nothing);
+        for (executors, waits) in [(None, Wait::Notice), (Some(2), Wait::Executors(2)), (Some(0), Wait::Nothing)] {
+            scene.report("main").executors = executors;
+            assert_eq!(wait(&scene), waits);
+        }
         scene.unready("main", "no route");
         assert!(matches!(wait(&scene), Wait::Engine { .. }));
     }

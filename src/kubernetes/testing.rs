@@ -111,6 +111,7 @@ impl Scene {
             standing: Standing { ready: true, connected: true, ..Standing::default() },
             apps: Vec::new(),
             leaving: BTreeMap::new(),
+            executors: Some(0),
             problems: Vec::new(),
         };
         self.engines.insert(pool_key(pool), report);

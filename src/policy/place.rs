@@ -259,7 +259,7 @@ mod tests {
     fn agents_with_the_base_come_first_but_after_spreading() {
         let fitted = |phase| {
             let (key, executor) = (Some("mesos:x".into()), None);
-            Agent { bases: vec![Fitted { key, executor, phase, since: 0, unlimited: None }], ..agent(2, &[]) }
+            Agent { bases: vec![Fitted { key, executor, phase, since: 0, limits: None }], ..agent(2, &[]) }
         };
         let template = json!({"resources": {"cpu": "1", "memory": "64Mi"}, "shell": "x", "image": "x"});
         let failed = fitted(BasePhase::Failed { until: 9, tries: 1, why: "not found".into() });

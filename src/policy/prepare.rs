@@ -193,7 +193,7 @@ mod tests {
     fn fit(world: &mut World, agent: u32, phase: BasePhase) {
         let base = world.apps[&key("top")].spec.as_ref().and_then(|app: &Arc<App>| app.base.clone());
         let executor = Some("x".into());
-        let fitted = Fitted { key: base.map(|base| base.key), executor, phase, since: 50, unlimited: None };
+        let fitted = Fitted { key: base.map(|base| base.key), executor, phase, since: 50, limits: None };
         world.agents[agent as usize].bases.push(fitted);
     }
 

@@ -66,7 +66,7 @@ mod tests {
     /// Agents with an executor of the app each, all of the same id, as they are.
     fn world(agents: usize, app: Option<&App>) -> World {
         let key = pooled().base.map(|base| base.key);
-        let fitted = Fitted { key, executor: Some("x".into()), phase: BasePhase::Ready, since: 50, unlimited: None };
+        let fitted = Fitted { key, executor: Some("x".into()), phase: BasePhase::Ready, since: 50, limits: None };
         let agents = vec![Agent { bases: vec![fitted], ..agent(4, &[]) }; agents];
         let view = |app: &App| (app.key.clone(), AppView { spec: Some(Arc::new(app.clone())), ..AppView::default() });
         let apps = app.into_iter().map(view).collect();

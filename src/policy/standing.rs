@@ -20,7 +20,9 @@ pub struct Prepared {
     pub ready: usize,
     /// Of these, the ones whose executor cannot hold replicas to their memory and CPU.
     pub unlimited: usize,
-    /// Why the first of them cannot.
+    /// Of these, the ones whose executor has not told whether it can.
+    pub untold: usize,
+    /// Why the first of those that cannot does not.
     pub why: Option<Arc<str>>,
 }
 
@@ -32,9 +34,13 @@ pub fn prepared(world: &World, app: &App) -> Prepared {
         prepared.agents += 1;
         let Some(fitted) = here(app, agent).find(|fitted| fitted.phase == BasePhase::Ready) else { continue };
         prepared.ready += 1;
-        if let Some(why) = &fitted.unlimited {
-            prepared.unlimited += 1;
-            prepared.why.get_or_insert_with(|| Arc::clone(why));
+        match &fitted.limits {
+            Some(Ok(())) => {}
+            Some(Err(why)) => {
+                prepared.unlimited += 1;
+                prepared.why.get_or_insert_with(|| Arc::clone(why));
+            }
+            None => prepared.untold += 1,
         }
     }
     prepared

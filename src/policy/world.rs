@@ -90,8 +90,8 @@ pub struct Fitted {
     pub phase: BasePhase,
     /// When it entered its phase.
     pub since: Millis,
-    /// Why an executor cannot hold its tasks to their memory and CPU; `None` if it does, or if it is not known yet.
-    pub unlimited: Option<Arc<str>>,
+    /// Whether an executor holds its tasks to their memory and CPU, or why it cannot; `None` if it has not told.
+    pub limits: Option<Result<(), Arc<str>>>,
 }
 
 /// Where a base is in its life.

@@ -280,6 +280,7 @@ pub fn start_engine(pools: &Pools, namespace: &str, name: &str) -> (Arc<Engine>,
         standing: Standing { ready: true, connected: true, framework_id: Some("f-1".to_owned()), ..Standing::default() },
         apps: Vec::new(),
         leaving: BTreeMap::new(),
+        executors: Some(0),
         problems: Vec::new(),
     };
     let (reports, seen) = watch::channel(Arc::new(report));

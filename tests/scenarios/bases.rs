@@ -117,7 +117,7 @@ impl Sim {
         agent.held -= size;
         agent.bases.retain(|fitted| fitted.key.as_ref() != Some(&base.key) || fitted.phase == BasePhase::Leaving);
         let (key, since) = (Some(base.key.clone()), self.now);
-        agent.bases.push(Fitted { key, executor: executor.clone(), phase: BasePhase::Coming, since, unlimited: None });
+        agent.bases.push(Fitted { key, executor: executor.clone(), phase: BasePhase::Coming, since, limits: None });
         self.bases_due.insert((ix, executor.clone().unwrap_or_else(|| base.key.clone())), due);
         executor
     }
@@ -141,7 +141,7 @@ impl Sim {
         if !bases.iter().any(|fitted| is_it(fitted) && !matches!(fitted.phase, BasePhase::Failed { .. })) {
             bases.retain(|fitted| !is_it(fitted));
             let (key, since) = (Some(base.key.clone()), self.now);
-            bases.push(Fitted { key, executor: None, phase: BasePhase::Ready, since, unlimited: None });
+            bases.push(Fitted { key, executor: None, phase: BasePhase::Ready, since, limits: None });
         }
     }
 
@@ -198,7 +198,7 @@ impl Sim {
         let tries = self.tries.entry((ix, key.clone())).or_default();
         *tries += 1;
         let phase = BasePhase::Failed { until: self.now + u64::from(*tries) * RETRY_MS, tries: *tries, why: why.into() };
-        self.world.agents[ix.0 as usize].bases[at] = Fitted { key, executor: None, phase, since: self.now, unlimited: None };
+        self.world.agents[ix.0 as usize].bases[at] = Fitted { key, executor: None, phase, since: self.now, limits: None };
         self.free(ix, used);
         let keys: Vec<_> = self.world.apps.keys().cloned().collect();
         for app in keys {

@@ -110,6 +110,7 @@ pub fn report(pool: &Key, apps: Vec<MicroscaledApp>) -> Report {
         standing: Standing { ready: true, connected: true, ..Standing::default() },
         apps: apps.into_iter().map(|app| AppReport { spec: Arc::new(app), status: status.clone() }).collect(),
         leaving: std::collections::BTreeMap::new(),
+        executors: Some(0),
         problems: vec!["bad.yaml:3: spec.x: unknown field".to_owned()],
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::carve::Stock;
-use super::executor::{GENERATIONS, executor_info, parse_executor_id, recall};
+use super::executor::{GENERATIONS, Shared, executor_info, parse_executor_id, recall, settings};
 use super::ledger::Out;
 use super::offers::Offers;
 use super::wire::{Call, ExecutorInfo, Id};
@@ -34,20 +34,38 @@ const REMEMBERED_ENDS: usize = 10_000;
 const NOTHING_NEW: &str = "Executor terminated";
 /// Any data makes an executor say hello: "?".
 const ASK: &str = "Pw==";
+/// Executors that have not told what they are, are asked again.
+const ASK_AGAIN_MS: u64 = 10_000;
+const TIDY_MS: u64 = 60_000;
 
 /// An executor on an agent, by its id.
 type Place = (AgentIx, Arc<str>);
 
 pub struct Bases {
     pool: Arc<Pool>,
+    /// As in the ids of executors.
+    settings: String,
     executors: HashMap<Place, Side>,
     /// By the base's key.
     lines: HashMap<Place, Line>,
     preparations: HashMap<Arc<str>, Preparation>,
     /// Executors on their way down, with when they have to be gone; in this order.
     leaving: VecDeque<(Millis, Place)>,
-    /// Executors whose agent said that they have ended, the latest last: what still speaks of them is late.
-    ended: VecDeque<Place>,
+    /// Executors whose agent said that they have ended, the latest last.
+    ended: VecDeque<Ended>,
+    /// Set while some executor may not have told what it is: it is asked then.
+    ask_at: Option<Millis>,
+    /// What no app builds on is forgotten then, or later: nobody is woken for that.
+    tidy_at: Millis,
+}
+
+/// An executor that has ended.
+#[derive(Debug)]
+struct Ended {
+    place: Place,
+    /// The master has said so too. Then what names it afterwards is about another of the same id: a launch that was on its way has
+    /// started that. Before, it is late.
+    for_good: bool,
 }
 
 /// An executor beside the world.
@@ -55,6 +73,8 @@ pub struct Bases {
 struct Side {
     /// As it was started; `None`: by an earlier run of ours, and not found out yet.
     info: Option<Arc<ExecutorInfo>>,
+    /// What its apps have in common; known with `info`.
+    shared: Option<Shared>,
     /// It has said hello, or was asked to.
     asked: bool,
 }
@@ -81,7 +101,17 @@ impl Bases {
     pub fn new(pool: &Arc<Pool>) -> Self {
         let (executors, lines, preparations) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (leaving, ended) = (VecDeque::new(), VecDeque::new());
-        Self { pool: pool.clone(), executors, lines, preparations, leaving, ended }
+        Self {
+            pool: pool.clone(),
+            settings: settings(pool),
+            executors,
+            lines,
+            preparations,
+            leaving,
+            ended,
+            ask_at: None,
+            tidy_at: 0,
+        }
     }
 
     /// The room that starting a replica takes beside its own: that of an executor, if there is none yet.
@@ -109,7 +139,8 @@ impl Bases {
         let info = Arc::new(self.unused(world, agent, app, base, &resources));
         let id = info.executor_id.value.clone();
         tracing::info!(executor = %id, agent = %world.agents[agent.0 as usize].id, "executor started");
-        self.executors.insert((agent, id.clone()), Side { info: Some(info.clone()), asked: false });
+        self.executors
+            .insert((agent, id.clone()), Side { info: Some(info.clone()), shared: Some(Shared::by(app)), asked: false });
         Self::set_coming(world, agent, base, Some(id), now);
         Some(info)
     }
@@ -124,11 +155,14 @@ impl Bases {
             let Some(id) = fitted.executor.clone() else { continue };
             let side = self.executors.entry((agent, id.clone())).or_default();
             if let Some(info) = &side.info {
-                return Some(info.clone());
+                if side.shared.as_ref().is_some_and(|shared| shared.is_by(app)) {
+                    return Some(info.clone());
+                }
+                continue;
             }
             if let Some((info, generation)) = recall(&id, app, base, &self.pool, stock) {
                 let info = Arc::new(info);
-                side.info = Some(info.clone());
+                (side.info, side.shared) = (Some(info.clone()), Some(Shared::by(app)));
                 self.lines.entry((agent, base.key.clone())).or_default().generation = generation;
                 return Some(info);
             }
@@ -153,7 +187,7 @@ impl Bases {
         let ended = &self.ended;
         let used = |id: &Arc<str>| {
             bases.iter().any(|fitted| fitted.executor.as_ref() == Some(id))
-                || ended.iter().any(|(at, known)| *at == agent && known == id)
+                || ended.iter().any(|ended| ended.place.0 == agent && ended.place.1 == *id)
         };
         let mut info = executor_info(app, base, &self.pool, resources.to_vec(), line.generation);
         for _ in 0..GENERATIONS {
@@ -210,12 +244,17 @@ impl Bases {
     /// The calls that a new connection asks for: what executors said of themselves before it may be lost.
     pub fn connected(&mut self, world: &World, now: Millis) -> Vec<Call> {
         self.preparations.values_mut().for_each(|preparation| preparation.ask_at = now);
+        self.ask_at = Some(now + ASK_AGAIN_MS);
+        self.ask(world, |_| true)
+    }
+
+    /// Asks those of the executors that are up what they are.
+    fn ask(&mut self, world: &World, of: impl Fn(&Fitted) -> bool) -> Vec<Call> {
         let mut calls = Vec::new();
-        for (place, agent) in world.agents.iter().enumerate() {
-            let ready = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Ready);
-            for id in ready.filter_map(|fitted| fitted.executor.as_ref()) {
-                let ix = AgentIx(u32::try_from(place).unwrap_or(u32::MAX));
-                self.executors.entry((ix, id.clone())).or_default().asked = true;
+        for (agent, ix) in world.agents.iter().zip(0..) {
+            let up = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Ready && of(fitted));
+            for id in up.filter_map(|fitted| fitted.executor.as_ref()) {
+                self.executors.entry((AgentIx(ix), id.clone())).or_default().asked = true;
                 calls.push(Call::message(id, &agent.id, ASK));
             }
         }
@@ -229,11 +268,20 @@ impl Bases {
             self.over(agent, &id, Word::Inferred, "ended by us", world, offers, now, out);
         }
         out.calls.extend(self.questions(world, now));
+        if self.tidy_at <= now {
+            self.tidy_at = now + TIDY_MS;
+            heard::forget_images(world);
+        }
+        if self.ask_at.is_some_and(|at| at <= now) {
+            let asked = self.ask(world, |fitted| fitted.limits.is_none());
+            self.ask_at = (!asked.is_empty()).then_some(now + ASK_AGAIN_MS);
+            out.calls.extend(asked);
+        }
     }
 
     pub fn next_timer(&self) -> Option<Millis> {
         let leaving = self.leaving.front().map(|(at, _)| *at);
-        self.preparations.values().map(|preparation| preparation.ask_at).chain(leaving).min()
+        self.preparations.values().map(|preparation| preparation.ask_at).chain(leaving).chain(self.ask_at).min()
     }
 
     /// A base is on its way, in place of whatever became of the attempt before.
@@ -241,7 +289,7 @@ impl Bases {
         let bases = &mut world.agents[agent.0 as usize].bases;
         bases.retain(|fitted| fitted.key.as_ref() != Some(&base.key) || !matches!(fitted.phase, BasePhase::Failed { .. }));
         let key = Some(base.key.clone());
-        bases.push(Fitted { key, executor, phase: BasePhase::Coming, since: now, unlimited: None });
+        bases.push(Fitted { key, executor, phase: BasePhase::Coming, since: now, limits: None });
     }
 
     /// An attempt has failed: the next one waits.
@@ -252,7 +300,7 @@ impl Bases {
         line.failed = executor;
         let phase = BasePhase::Failed { until, tries: line.tries, why: why.into() };
         let bases = &mut world.agents[agent.0 as usize].bases;
-        bases.push(Fitted { key: Some(key.clone()), executor: None, phase, since: now, unlimited: None });
+        bases.push(Fitted { key: Some(key.clone()), executor: None, phase, since: now, limits: None });
     }
 
     /// An executor has come to its end, or never began: once.
@@ -319,7 +367,7 @@ impl Bases {
     }
 
     fn remember_end(&mut self, agent: AgentIx, id: &Arc<str>) {
-        self.ended.push_back((agent, id.clone()));
+        self.ended.push_back(Ended { place: (agent, id.clone()), for_good: false });
         if self.ended.len() > REMEMBERED_ENDS {
             self.ended.pop_front();
         }

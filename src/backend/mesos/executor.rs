@@ -11,7 +11,10 @@ use super::carve::Stock;
 use super::container::{container, volume};
 use super::wire::{CommandInfo, ExecutorInfo, Label, Labels, Resource, Uri, Value};
 use crate::api::container::Volume;
+use crate::api::pool::Executor;
+use crate::api::template::Template;
 use crate::api::validated::{App, Base, Pool, short_hash};
+use crate::policy::resources::Resources;
 
 const PROGRAM: &str = "/usr/local/bin/microscaler";
 /// The name of a fetched program in the sandbox.
@@ -40,8 +43,17 @@ pub fn executor_info(app: &App, base: &Base, pool: &Pool, resources: Vec<Resourc
     };
     place_program(&mut info, pool);
     let text = serde_json::to_vec(&info).unwrap_or_default();
-    info.executor_id.value = format!("microscaler.{}.{}", base.key, short_hash(&text)).into();
+    info.executor_id.value = format!("microscaler.{}.{}{}", base.key, settings(pool), short_hash(&text)).into();
     info
+}
+
+/// What stands in the ids of all executors that are started with the pool's present settings: what it cannot be known of them before an
+/// offer tells which reservations there are is left out.
+pub fn settings(pool: &Pool) -> String {
+    let Executor { path, uri, path_in_images, .. } = pool.mesos.executor.clone().unwrap_or_default();
+    let path = path.unwrap_or_else(|| PROGRAM.to_owned());
+    let Resources { cpu, memory, disk, gpu, .. } = pool.executor;
+    short_hash(json!([pool.key.to_string(), path, uri, path_in_images, cpu, memory, disk, gpu]).to_string().as_bytes())
 }
 
 /// Says where the program is, and how it comes there.
@@ -73,6 +85,28 @@ fn place_program(info: &mut ExecutorInfo, pool: &Pool) {
     (info.command.value, info.command.arguments) = (Some(program), vec![name, "executor".to_owned()]);
 }
 
+/// What the key of a base stands for. It is compared in full, so that two keys that are the same by chance, or by somebody's art, do not
+/// put apps of two users into one container.
+#[derive(Debug)]
+pub struct Shared {
+    namespace: String,
+    user: Option<String>,
+    image: Option<String>,
+    volumes: Vec<Volume>,
+}
+
+impl Shared {
+    pub fn by(app: &App) -> Self {
+        let Template { user, image, volumes, .. } = &app.template;
+        Self { namespace: app.key.namespace().to_owned(), user: user.clone(), image: image.clone(), volumes: volumes.clone() }
+    }
+
+    pub fn is_by(&self, app: &App) -> bool {
+        let Template { user, image, volumes, .. } = &app.template;
+        self.namespace == app.key.namespace() && self.user == *user && self.image == *image && self.volumes == *volumes
+    }
+}
+
 /// The description that an executor of this id was started with, as far as it can be found out from the room that is offered now.
 pub fn recall(id: &str, app: &App, base: &Base, pool: &Pool, stock: &Stock) -> Option<(ExecutorInfo, u32)> {
     let resources = stock.whole(pool.executor);
@@ -85,9 +119,19 @@ pub fn recall(id: &str, app: &App, base: &Base, pool: &Pool, stock: &Stock) -> O
 
 /// The base's key of an executor's id; `None` for what is no executor of ours.
 pub fn parse_executor_id(id: &str) -> Option<Arc<str>> {
-    let (key, hash) = id.strip_prefix("microscaler.")?.split_once('.')?;
-    let hexadecimal = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (hexadecimal(key) && hexadecimal(hash)).then(|| key.into())
+    parts(id).map(|(key, _)| key.into())
+}
+
+/// As before, but also `None` for one that was started with other settings than [these](settings).
+pub fn key_with(settings: &str, id: &str) -> Option<Arc<str>> {
+    parts(id).filter(|(_, hashes)| hashes.starts_with(settings)).map(|(key, _)| key.into())
+}
+
+/// The base's key, and the hashes of the settings and of the whole.
+fn parts(id: &str) -> Option<(&str, &str)> {
+    let (key, hashes) = id.strip_prefix("microscaler.")?.split_once('.')?;
+    let hexadecimal = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hexadecimal(key, 8) && hexadecimal(hashes, 16)).then_some((key, hashes))
 }
 
 #[cfg(test)]
@@ -119,9 +163,11 @@ pub mod tests {
         assert_eq!(parse_executor_id(&id).as_deref(), Some(&*key), "{id}");
         assert_eq!(of("", "", 0), info(), "the same every time");
         assert_eq!(app("other", &format!("{{{POOLED}, env: [{{name: A}}]}}")).base.unwrap().key, key, "shared");
+        let (here, there) = (settings(&pool_with("")), settings(&pool_with(", executor: {path: /opt/m}")));
+        assert_eq!((key_with(&here, &id), key_with(&there, &id)), (Some(key), None));
         let others = [of("", "", 1), of(", user: www", "", 0), of("", ", executor: {path: /opt/m}", 0)];
         assert!(others.iter().all(|other| other.executor_id.value != id));
-        for foreign in ["", "default.web.0000beef.k-1", "microscaler.0badcafe.k-17", "microscaler.web.0000beef"] {
+        for foreign in ["", "default.web.0000beef.k-1", "microscaler.0badcafe.k-17", "microscaler.web.0000beef0000beef"] {
             assert_eq!(parse_executor_id(foreign), None, "{foreign}");
         }
     }

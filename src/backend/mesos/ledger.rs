@@ -170,7 +170,7 @@ impl Ledger {
         let id = &status.task_id.value;
         let Some(side) = self.sides.get_mut(id) else { return };
         let spec = world.apps.get(app).and_then(|view| view.spec.clone());
-        let executor_coming = is_executor_coming(world, app, id);
+        let executor_down = is_executor_down(world, app, id);
         let Some(task) = find(world, app, id) else { return };
         side.heard = self.heard;
         if task.executor.is_none() {
@@ -188,7 +188,7 @@ impl Ledger {
             return out.warn("TaskRefused", format!("task {id}: a second launch under its id was refused: {}", status.message));
         }
         let (killed, ran) = (side.killed.is_some(), side.ran_since.is_some());
-        let known = Known { killed, confirmed: side.confirmed, ran, pooled: task.executor.is_some(), executor_coming };
+        let known = Known { killed, confirmed: side.confirmed, ran, pooled: task.executor.is_some(), executor_down };
         if let Some(how) = ending(status, known) {
             let agent = task.agent;
             self.end(app, status, how, world, offers, now, out);
@@ -288,13 +288,13 @@ fn executor_of(status: &TaskStatus) -> Option<Arc<str>> {
     status.executor_id.as_ref().map(|id| id.value.clone()).filter(|id| parse_executor_id(id).is_some())
 }
 
-/// Whether the task waits for an executor that has not registered.
-fn is_executor_coming(world: &mut World, app: &Key, id: &str) -> bool {
+/// Whether the task is one of an executor that is not up.
+fn is_executor_down(world: &mut World, app: &Key, id: &str) -> bool {
     let Some((agent, executor)) = find(world, app, id).and_then(|task| Some((task.agent, task.executor.clone()?))) else {
         return false;
     };
     let mut bases = world.agents[agent.0 as usize].bases.iter();
-    bases.any(|fitted| fitted.phase == BasePhase::Coming && fitted.executor.as_ref() == Some(&executor))
+    !bases.any(|fitted| fitted.phase == BasePhase::Ready && fitted.executor.as_ref() == Some(&executor))
 }
 
 /// Brings a task that lives into the phase that the status tells of. `spec`: what it was started from, if that is known.

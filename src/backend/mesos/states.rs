@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::executor::parse_executor_id;
 use super::wire::{State, TaskStatus};
 use crate::backend::End;
 
@@ -35,13 +36,13 @@ pub struct Known {
     pub ran: bool,
     /// It is a process of an executor that it shares.
     pub pooled: bool,
-    /// That executor has not registered yet.
-    pub executor_coming: bool,
+    /// That executor is not up: it has not registered yet, or has ended meanwhile.
+    pub executor_down: bool,
 }
 
 /// How a task ended by this status, if it did. `None` for states that are not final.
 pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
-    let Known { killed, confirmed, ran, pooled, executor_coming } = known;
+    let Known { killed, confirmed, ran, pooled, executor_down } = known;
     let end = match status.state {
         State::TaskFinished
         | State::TaskFailed
@@ -55,7 +56,7 @@ pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
         }
         State::TaskFinished | State::TaskFailed | State::TaskKilled if taken_away(status) => End::Lost,
         // The request is as likely to have been refused for what it says of the executor, which waits before it is started again.
-        State::TaskError if executor_coming => End::Dropped,
+        State::TaskError if executor_down => End::Dropped,
         _ if pooled && is_executors_end(status) => {
             if ran {
                 End::Lost
@@ -63,8 +64,8 @@ pub fn ending(status: &TaskStatus, known: Known) -> Option<End> {
                 End::Dropped
             }
         }
-        // Its executor has ended it, as its liveness asks for.
-        State::TaskKilled if status.healthy == Some(false) => End::Failed,
+        // Mesos' own executor has ended it, as its liveness asks for. Ours calls that a failure, and may have been asked for this end.
+        State::TaskKilled if status.healthy == Some(false) && !pooled => End::Failed,
         State::TaskKilled => End::Killed,
         State::TaskFinished => End::Finished,
         State::TaskFailed => End::Failed,
@@ -96,6 +97,11 @@ pub fn is_executors_end(status: &TaskStatus) -> bool {
     over && agent && (REASONS.contains(&reason) || reason.starts_with("REASON_CONTAINER_"))
 }
 
+/// Whether the status tells of an executor of ours.
+fn is_ours(status: &TaskStatus) -> bool {
+    status.executor_id.as_ref().is_some_and(|id| parse_executor_id(&id.value).is_some())
+}
+
 /// Whether the master says so because it was asked.
 pub fn is_answer(status: &TaskStatus) -> bool {
     status.reason.as_deref() == Some("REASON_RECONCILIATION")
@@ -109,7 +115,7 @@ pub fn is_drain(status: &TaskStatus) -> bool {
 /// What happened, in words.
 pub fn message(status: &TaskStatus) -> Arc<str> {
     match status.reason.as_deref() {
-        _ if status.state == State::TaskKilled && status.healthy == Some(false) => {
+        _ if status.state == State::TaskKilled && status.healthy == Some(false) && !is_ours(status) => {
             format!("ended as it was unhealthy: {}", status.message).into()
         }
         _ if !status.message.is_empty() => status.message.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::executor::parse_executor_id;
+use super::executor::{key_with, parse_executor_id, settings};
 use super::http::{Http, SetupError};
 use super::inventory::Amounts;
 use crate::api::validated::Pool;
@@ -77,10 +77,10 @@ pub async fn look(pool: &Pool, world: &mut World, now: Millis) -> Result<(), Err
     let agents: Agents = page(&http, pool, "/master/slaves", "").await?;
     world.agents = agents.slaves.iter().map(agent).collect();
     let frameworks: Frameworks = page(&http, pool, "/master/frameworks", "").await?;
-    let name = super::framework::name(pool);
+    let (name, settings) = (super::framework::name(pool), settings(pool));
     for framework in frameworks.frameworks.iter().filter(|framework| framework.name == name) {
         let tasks: Tasks = page(&http, pool, "/master/tasks", &format!("limit=1000000&framework_id={}", framework.id)).await?;
-        tasks.tasks.iter().for_each(|task| add_task(world, task, now));
+        tasks.tasks.iter().for_each(|task| add_task(world, task, &settings, now));
     }
     for view in world.apps.values_mut() {
         view.tasks.sort_by(|a, b| a.id.cmp(&b.id));
@@ -102,7 +102,7 @@ fn agent(page: &AgentPage) -> Agent {
     }
 }
 
-fn add_task(world: &mut World, page: &TaskPage, now: Millis) {
+fn add_task(world: &mut World, page: &TaskPage, settings: &str, now: Millis) {
     let phase = match page.state.as_str() {
         "TASK_STAGING" | "TASK_STARTING" => TaskPhase::Starting,
         "TASK_RUNNING" => TaskPhase::Running,
@@ -120,19 +120,19 @@ fn add_task(world: &mut World, page: &TaskPage, now: Millis) {
         since: now,
         born: now,
         resources: page.resources.vector(),
-        executor: executor(world, page, index, now),
+        executor: executor(world, page, index, settings, now),
     };
     world.apps.entry(app).or_default().tasks.push(task);
 }
 
 /// The executor that the task shares; where there is a task of it, it is ready.
-fn executor(world: &mut World, page: &TaskPage, agent: usize, now: Millis) -> Option<Arc<str>> {
-    let key = parse_executor_id(&page.executor_id)?;
+fn executor(world: &mut World, page: &TaskPage, agent: usize, settings: &str, now: Millis) -> Option<Arc<str>> {
+    parse_executor_id(&page.executor_id)?;
     let id: Arc<str> = page.executor_id.as_str().into();
     let bases = &mut world.agents[agent].bases;
     if bases.iter().all(|fitted| fitted.executor.as_ref() != Some(&id)) {
-        let (key, executor) = (Some(key), Some(id.clone()));
-        bases.push(Fitted { key, executor, phase: BasePhase::Ready, since: now, unlimited: None });
+        let (key, executor) = (key_with(settings, &id), Some(id.clone()));
+        bases.push(Fitted { key, executor, phase: BasePhase::Ready, since: now, limits: None });
     }
     Some(id)
 }
@@ -158,11 +158,11 @@ mod tests {
     #[test]
     fn executors_are_known_by_their_tasks() {
         let mut world = World { agents: vec![Agent { id: "A".into(), ..Agent::default() }], ..World::default() };
-        let shared = "microscaler.0badcafe.0000beef";
+        let shared = "microscaler.0badcafe.0000beef0badf00d";
         for (id, executor) in [("a.b.0000beef.k-1", shared), ("a.b.0000beef.k-2", shared), ("a.b.0000beef.k-3", "")] {
             let page =
                 serde_json::json!({"id": id, "slave_id": "A", "state": "TASK_RUNNING", "resources": {}, "executor_id": executor});
-            add_task(&mut world, &serde_json::from_value(page).unwrap(), 0);
+            add_task(&mut world, &serde_json::from_value(page).unwrap(), "0000beef", 0);
         }
         let bases = &world.agents[0].bases;
         assert_eq!((bases.len(), bases[0].key.as_deref(), &bases[0].phase), (1, Some("0badcafe"), &BasePhase::Ready));

@@ -192,18 +192,37 @@ fn the_end_of_an_executor_is_booked_once() {
     tasks.iter().for_each(|task| drop(bed.tell(spoken(task, "TASK_RUNNING"), 50)));
     let before = bed.expected();
     let mut endings = bed.tell(ended(&tasks[0], "REASON_EXECUTOR_TERMINATED"), 100).endings;
-    endings.extend(bed.failure(&id_of(&tasks[0]), 9, 101).endings);
     endings.extend(bed.tell(ended(&tasks[1], "REASON_EXECUTOR_TERMINATED"), 102).endings);
+    endings.extend(bed.failure(&id_of(&tasks[0]), 9, 103).endings);
     assert!(endings.len() == 2 && endings.iter().all(|ending| ending.how == End::Lost), "{endings:?}");
     assert_eq!((bed.expected() - before, bed.bases()), (2010, &[][..]));
     bed.tell(spoken(&tasks[0], "TASK_RUNNING"), 110);
-    bed.offer(&[&id_of(&tasks[0])], 120);
+    bed.offer(&[], 120);
     assert_eq!(bed.bases(), [], "late");
     let next = bed.launch(1, 130);
     assert_ne!(id_of(&next[0]), id_of(&tasks[0]));
     bed.tell(spoken(&next[0], "TASK_RUNNING"), 150);
     bed.failure(&id_of(&next[0]), 9, 200);
     assert!(matches!(bed.phase(), Some(BasePhase::Failed { .. })), "again so soon");
+}
+
+#[test]
+fn a_launch_into_an_executor_that_has_just_ended_starts_it_anew() {
+    let (mut bed, id) = Bed::ready();
+    bed.offer(&[&id], 100);
+    let tasks = bed.launch(3, 110);
+    bed.tell(ended(&tasks[2], "REASON_EXECUTOR_TERMINATED"), 115);
+    bed.offer(&[&id], 116);
+    assert_eq!(bed.bases(), [], "late");
+    bed.failure(&id, 9, 120);
+    bed.tell(spoken(&tasks[0], "TASK_RUNNING"), 150);
+    assert_eq!((bed.phase(), bed.bases()[0].executor.as_ref()), (Some(&BasePhase::Ready), Some(&id)));
+    bed.failure(&id, 9, 200);
+    bed.offer(&[&id], 210);
+    assert_eq!(bed.phase(), Some(&BasePhase::Ready), "so the master says");
+    bed.failure(&id, 9, 220);
+    let refused = pooled_status(&tasks[1].task_id.value, "TASK_ERROR", &id, "SOURCE_MASTER", "REASON_TASK_INVALID");
+    assert_eq!(bed.tell(refused, 230).endings[0].how, End::Dropped, "not its fault");
 }
 
 #[test]
@@ -270,8 +289,12 @@ fn executors_are_adopted_and_asked_for_what_they_are() {
             json!({"version": "1", "unlimited": unlimited}).to_string(),
         ),
     };
-    assert!(bed.event(Event::Message(hello("no cgroups")), 20).decide);
-    assert_eq!(bed.bases()[0].unlimited.as_deref(), Some("no cgroups"));
+    bed.tick(10_010);
+    assert_eq!(bed.sent(), [Kind::Message], "it has not told");
+    assert!(bed.event(Event::Message(hello("no cgroups")), 10_020).decide);
+    bed.tick(20_010);
+    assert_eq!(bed.sent(), []);
+    assert_eq!(bed.bases()[0].limits, Some(Err("no cgroups".into())));
     let launched = bed.launch(1, 30);
     assert_eq!((id_of(&launched[0]), bed.bases().len()), (id, 1), "its description has been found out");
 }
@@ -280,15 +303,29 @@ fn executors_are_adopted_and_asked_for_what_they_are() {
 fn one_of_other_settings_is_left_to_its_tasks() {
     let mut bed = Bed::new();
     let key = bed.app.base.as_ref().unwrap().key.clone();
-    let old: Arc<str> = format!("microscaler.{key}.00000000").into();
+    let old: Arc<str> = format!("microscaler.{key}.0000000000000000").into();
     bed.offer(&[&old], 10);
-    assert_eq!((bed.phase(), bed.bases()[0].key.as_ref()), (Some(&BasePhase::Ready), Some(&key)));
+    assert_eq!(bed.bases()[0].key, None);
+    // One of these settings, and yet not of this room: a launch shows it.
+    let other: Arc<str> = format!("microscaler.{key}.{}00000000", settings(&pool())).into();
+    bed.offer(&[&old, &other], 15);
+    assert_eq!(bed.bases()[1].key.as_ref(), Some(&key));
     let task = bed.launch(1, 20).remove(0);
-    assert_ne!(id_of(&task), old);
-    assert_eq!((bed.bases()[0].key.as_ref(), bed.bases()[1].key.as_ref()), (None, Some(&key)));
+    assert!(![&old, &other].contains(&&id_of(&task)));
+    assert_eq!((bed.bases()[1].key.as_ref(), bed.bases()[2].key.as_ref()), (None, Some(&key)));
     bed.tell(spoken(&task, "TASK_RUNNING"), 30);
     bed.offer(&[&id_of(&task)], 40);
-    assert_eq!(bed.bases().len(), 1, "the master does not know it any longer");
+    assert_eq!(bed.bases().len(), 1, "the master does not know them any longer");
+}
+
+#[test]
+fn apps_share_an_executor_for_what_they_are_and_not_for_a_key() {
+    let (mut bed, id) = Bed::ready();
+    let base = bed.app.base.clone();
+    bed.offer(&[&id], 100);
+    bed.app = Arc::new(App { base, ..app("web", "{launch: pooled, user: root, shell: x, resources: {cpu: 1, memory: 1Mi}}") });
+    let task = bed.launch(1, 110).remove(0);
+    assert_ne!(id_of(&task), id);
 }
 
 #[test]
@@ -336,6 +373,18 @@ fn images_are_there_when_something_ran_in_them() {
     assert_eq!(bed.bases(), []);
     bed.tell(status(&task.task_id.value, "TASK_RUNNING", "A"), 100);
     assert_eq!((bed.phase(), bed.bases()[0].key.as_deref()), (Some(&BasePhase::Ready), Some("mesos:web:1")));
+    bed.offer(&[], 300);
+    let task = bed.launch(1, 300).remove(0);
+    bed.tell(failed(&task, "SOURCE_AGENT", "REASON_CONTAINER_LAUNCH_FAILED"), 400);
+    assert_eq!(bed.bases(), [], "it may have been removed");
+    bed.offer(&[], 500);
+    let task = bed.launch(1, 500).remove(0);
+    bed.tell(status(&task.task_id.value, "TASK_RUNNING", "A"), 600);
+    bed.tick(60_000);
+    assert_eq!(bed.bases().len(), 1);
+    bed.world.apps.clear();
+    bed.tick(200_000);
+    assert_eq!(bed.bases(), [], "no app has it");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::backend::task_id;
 use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Fitted};
 
-const EXECUTOR: &str = "microscaler.0badcafe.0000beef";
+const EXECUTOR: &str = "microscaler.0badcafe.0000beef0badf00d";
 
 struct Bed {
     ledger: Ledger,
@@ -272,7 +272,7 @@ fn a_refusal_is_not_the_tasks_while_its_executor_has_not_come() {
         let id = bed.launch(1, 0);
         let tasks = &mut bed.world.apps.get_mut(&bed.app.key).unwrap().tasks;
         tasks[0].executor = Some(EXECUTOR.into());
-        let fitted = Fitted { key: None, executor: Some(EXECUTOR.into()), phase, since: 0, unlimited: None };
+        let fitted = Fitted { key: None, executor: Some(EXECUTOR.into()), phase, since: 0, limits: None };
         bed.world.agents[0].bases.push(fitted);
         assert_eq!(bed.how(&status(&id, "TASK_ERROR", "A"), 10), Some(how));
     }
