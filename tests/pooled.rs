@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use microscaler_testbed::{Agent, BUSYBOX, Cluster, Docker, Feature, busybox_image, can_or_skip, marked};
+use microscaler_testbed::{Agent, BUSYBOX, Builder, Cluster, Docker, Feature, busybox_image, can_or_skip, marked};
 use serde_json::{Value, json};
 use support::{PUSHED, REMAINDER, SLOT, Scaler, app, running, wait_for};
 
@@ -32,7 +32,7 @@ fn agent() -> Agent {
 }
 
 fn cluster_of(agents: Vec<Agent>) -> Cluster {
-    agents.into_iter().fold(Cluster::builder().fast_failure_detection(), |builder, agent| builder.agent(agent)).start().unwrap()
+    agents.into_iter().fold(Cluster::builder().fast_failure_detection(), Builder::agent).start().unwrap()
 }
 
 /// The executors that the master knows.

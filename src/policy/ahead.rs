@@ -81,8 +81,7 @@ mod tests {
         for (agent, at) in world.agents.iter_mut().zip(0..) {
             if at % 20 == 7 {
                 let key = Some("g".into());
-                agent.bases =
-                    vec![Fitted { key, executor: Some("x".into()), phase: BasePhase::Ready, since: 1, limits: None }];
+                agent.bases = vec![Fitted { key, executor: Some("x".into()), phase: BasePhase::Ready, since: 1, limits: None }];
             }
         }
         assert_eq!(decide(&world, memory, 100).0.prepare, [], "those that are there count");
