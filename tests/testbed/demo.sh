@@ -39,12 +39,20 @@ wait_for_line() { # PID FILE PATTERN
 
 start_mesos() {
   say "starting Apache Mesos: one master and three agents"
-  "$target/mesos-local" --agents 3 --resources 'cpus:4;mem:2048;disk:4096;ports:[31000-31999]' --attribute 'rack:r{i}' \
+  "$target/mesos-local" --agents 3 --resources 'cpus:4.02;mem:2112;disk:4096;ports:[31000-31999]' --attribute 'rack:r{i}' \
     > "$work/mesos.json" 2> "$work/mesos.log" &
   pids+=($!)
   wait_for_line $! "$work/mesos.json" masters
   master=$(sed -E 's/.*"masters":\["([^"]*)".*/\1/' "$work/mesos.json")
   say "Mesos is at $master (open it in a browser)"
+}
+
+# The manifests of the demonstration, in `$work/manifests`: the pool names the usual address of a master and the usual place of the
+# program, and has to name these.
+make_manifests() {
+  cp -r manifests/demo "$work/manifests"
+  sed -i "s|http://127.0.0.1:5050|$master|; s|/usr/local/bin/microscaler|$(realpath "$target/microscaler")|" "$work/manifests/pool.yaml"
+  grep -q "$master" "$work/manifests/pool.yaml" || { say "manifests/demo/pool.yaml names another master than expected"; exit 1; }
 }
 
 # Starts the program with some arguments, and waits until it serves at `$server`.
