@@ -19,6 +19,9 @@ fn tasks_outlive_their_agent_and_are_its_own_again() {
     rig.cluster.agent(0).start().unwrap();
     rig.cluster.wait_until_ready(LIMIT).unwrap();
     rig.reaches("ends", "TASK_FINISHED");
+    let refused =
+        rig.stderr().lines().filter(|line| line.contains("no connection") && line.contains("MESSAGE was refused")).count();
+    assert_eq!(refused, 0, "once it is taken back, it stays\n{}", rig.stderr());
     rig.run("new", "exec sleep 8882");
     assert_eq!(rig.executor(), executor);
     rig.kill("stays", None);

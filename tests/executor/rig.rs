@@ -154,7 +154,7 @@ impl Rig {
         self.until("ready", |rig| rig.file(id, "stdout").starts_with("ready\n").then_some(()));
     }
 
-    fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         let sandbox = find(&self.cluster.agent(0).directory().join("work/slaves"), "tasks");
         sandbox.and_then(|tasks| std::fs::read_to_string(tasks.parent()?.join("stderr")).ok()).unwrap_or_default()
     }
