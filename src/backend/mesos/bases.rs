@@ -114,26 +114,24 @@ impl Bases {
         }
     }
 
-    /// The room that starting a replica takes beside its own: that of an executor, if there is none yet.
-    pub fn room_of_executor(&mut self, world: &mut World, agent: AgentIx, app: &App, base: &Base, stock: &Stock) -> Resources {
-        match self.running(world, agent, app, base, stock) {
-            Some(_) => Resources::ZERO,
-            None => self.pool.executor,
-        }
-    }
-
-    /// The executor for a replica or preparation of the app that is about to be launched; a new one is cut out of the same room.
+    /// The executor for a replica or preparation of this size that is about to be launched; a new one is cut out of the same room, if
+    /// both fit there.
+    #[allow(clippy::too_many_arguments)]
     pub fn executor(
         &mut self,
         world: &mut World,
         agent: AgentIx,
         app: &App,
         base: &Base,
+        size: Resources,
         stock: &mut Stock,
         now: Millis,
     ) -> Option<Arc<ExecutorInfo>> {
         if let Some(info) = self.running(world, agent, app, base, stock) {
             return Some(info);
+        }
+        if !(size + self.pool.executor).fits(stock.room()) {
+            return None;
         }
         let resources = stock.cut(self.pool.executor, 0)?.resources;
         let info = Arc::new(self.unused(world, agent, app, base, &resources));

@@ -1,18 +1,16 @@
 //! Orders: what they change in the world, and the calls that they become.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::super::bases::{self, Bases};
 use super::super::carve::Stock;
 use super::super::ledger::Out;
 use super::super::offers::Taken;
 use super::super::task;
-use super::super::wire::{Accept, Call, ExecutorInfo, Filters, LaunchTasks, Operation, TaskInfo, Value};
+use super::super::wire::{Accept, Call, Filters, LaunchTasks, Operation, TaskInfo, Value};
 use super::{Machine, RELEASE_SECONDS};
-use crate::api::validated::{App, Base, BaseKind};
+use crate::api::validated::BaseKind;
 use crate::backend::{End, Ending, Launch, Orders};
-use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, Millis, World};
 
 /// What is started on one agent.
@@ -109,7 +107,7 @@ impl Machine {
     ) -> Option<TaskInfo> {
         let Launch { id, app, agent } = launch;
         let base = app.base.as_ref().filter(|base| base.kind == BaseKind::Executor);
-        let executor = base.map(|base| self.executor(app, base, *agent, app.size, stock, world, now));
+        let executor = base.map(|base| self.bases.executor(world, *agent, app, base, app.size, stock, now));
         let executor = executor.map_or(Some(None), |found| found.map(Some))?;
         let cut = stock.cut(app.size, *next_port)?;
         *next_port = cut.ports.last().map_or(*next_port, |port| port + 1);
@@ -123,31 +121,12 @@ impl Machine {
         let base = app.base.as_ref().filter(|base| !Bases::is_prepared(world, *agent, base))?;
         let size = bases::size(base.kind);
         let executor = match base.kind {
-            BaseKind::Executor => Some(self.executor(app, base, *agent, size, stock, world, now)?),
+            BaseKind::Executor => Some(self.bases.executor(world, *agent, app, base, size, stock, now)?),
             BaseKind::Image => None,
         };
         let cut = stock.cut(size, 0)?;
         self.bases.preparing(world, launch, base, executor.as_ref().map(|info| info.executor_id.value.clone()), now);
         Some(task::preparation_info(id, app, base, &world.agents[agent.0 as usize].id, cut, executor))
-    }
-
-    /// The executor for a task of this size, if there is room for both.
-    #[allow(clippy::too_many_arguments)]
-    fn executor(
-        &mut self,
-        app: &App,
-        base: &Base,
-        agent: AgentIx,
-        size: Resources,
-        stock: &mut Stock,
-        world: &mut World,
-        now: Millis,
-    ) -> Option<Arc<ExecutorInfo>> {
-        let more = self.bases.room_of_executor(world, agent, app, base, stock);
-        if !(size + more).fits(stock.room()) {
-            return None;
-        }
-        self.bases.executor(world, agent, app, base, stock, now)
     }
 }
 
