@@ -10,9 +10,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use microscaler_testbed::{Agent, Cluster, marked};
+use microscaler_testbed::{Agent, Cluster};
 use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
+use support::pooled::{PROGRAM, executor_pids, pool};
 use support::usage::{cpu_seconds, load, memory_mebibytes, result_path};
 use support::{PUSHED, REMAINDER, Scaler, app};
 
@@ -47,12 +48,7 @@ fn cluster() -> Cluster {
 }
 
 fn start(mesos: &Cluster) -> Scaler {
-    let pool = format!(
-        "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  mesos:\n    \
-         masters: [\"{}\"]\n    executor: {{path: {}}}\n",
-        mesos.master_url(),
-        env!("CARGO_BIN_EXE_microscaler")
-    );
+    let pool = pool(mesos, PROGRAM, "");
     let template = "launch: pooled\nshell: exec sleep 100000";
     let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";
     let web = app("web", &format!("priority: 1\n{damping}\n{PUSHED}"), SIZE, template);
@@ -80,22 +76,17 @@ fn one_minute(minute: u64, mesos: &Cluster, scaler: &Scaler, onlooker: &Onlooker
     let crowds = times.len();
     let times = sorted(&times);
     let (median, p99) = (percentile(&times, 50), percentile(&times, 99));
-    let (memory, executors, cpu) = (memory_mebibytes(scaler.pid()), executors(mesos), cpu_seconds(scaler.pid()) - cpu);
+    let (memory, executors, cpu) = (
+        memory_mebibytes(scaler.pid()),
+        executor_pids(mesos).into_iter().map(memory_mebibytes).collect::<Vec<_>>(),
+        cpu_seconds(scaler.pid()) - cpu,
+    );
     println!(
         "{minute:>6} {crowds:>7} {:>30} {memory:>12.1} {:>17} {cpu:>6.1}",
         format!("{median:.0}/{p99:.0}"),
         shown(&executors)
     );
     json!({"minute": minute, "crowds": crowds, "p50": median, "p99": p99, "memoryMiB": memory, "executorsMiB": executors, "cpuSeconds": cpu})
-}
-
-/// Memory of each executor of ours.
-fn executors(mesos: &Cluster) -> Vec<f64> {
-    let is_executor = |pid: &u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"executor")
-    };
-    marked::processes(mesos.id()).into_iter().map(|process| process.pid).filter(is_executor).map(memory_mebibytes).collect()
 }
 
 fn shown(sizes: &[f64]) -> String {

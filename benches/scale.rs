@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
+use support::pooled::pool;
 use support::usage::{cpu_seconds, load, memory_mebibytes, result_path};
 use support::{PUSHED, Scaler, app};
 
@@ -91,12 +92,7 @@ fn pretender(mesos: &Cluster, directory: &Path) -> PathBuf {
 }
 
 fn manifests(mesos: &Cluster, executor: &Path, apps: usize) -> String {
-    let mut text = format!(
-        "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  mesos:\n    \
-         masters: [\"{}\"]\n    executor: {{path: {}}}\n",
-        mesos.master_url(),
-        executor.display()
-    );
+    let mut text = pool(mesos, &executor.display().to_string(), "");
     // Before the first push, as many as there are at the end of it.
     let spec = format!("minReplicas: 0\nfallback: {{replicas: {TASKS_PER_APP}}}\n{PUSHED}");
     let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";

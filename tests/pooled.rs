@@ -5,18 +5,12 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use microscaler_testbed::{Agent, BUSYBOX, Builder, Cluster, Docker, Feature, busybox_image, can_or_skip, marked};
-use serde_json::{Value, json};
+use microscaler_testbed::{Agent, BUSYBOX, Builder, Cluster, Docker, Feature, busybox_image, can_or_skip};
+use support::pooled::{PROGRAM, executor_pids, executors};
 use support::{PUSHED, REMAINDER, SLOT, Scaler, app, running, wait_for};
 
-/// The pool whose agents start executors from the program under test.
 fn pool(mesos: &Cluster, more: &str) -> String {
-    format!(
-        "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  mesos:\n    \
-         masters: [\"{}\"]\n    executor: {{path: {}}}\n{more}",
-        mesos.master_url(),
-        env!("CARGO_BIN_EXE_microscaler")
-    )
+    support::pooled::pool(mesos, PROGRAM, more)
 }
 
 fn pooled(name: &str, spec: &str) -> String {
@@ -33,21 +27,6 @@ fn agent() -> Agent {
 
 fn cluster_of(agents: Vec<Agent>) -> Cluster {
     agents.into_iter().fold(Cluster::builder().fast_failure_detection(), Builder::agent).start().unwrap()
-}
-
-/// The executors that the master knows.
-fn executors(mesos: &Cluster) -> Vec<Value> {
-    let answer = mesos.operator(&json!({"type": "GET_EXECUTORS"})).unwrap_or_default();
-    answer["get_executors"]["executors"].as_array().cloned().unwrap_or_default()
-}
-
-/// The processes of executors of ours.
-fn executor_pids(mesos: &Cluster) -> Vec<u32> {
-    let is_executor = |pid: &u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"executor")
-    };
-    marked::processes(mesos.id()).into_iter().map(|process| process.pid).filter(is_executor).collect()
 }
 
 fn kill(pid: u32) {
@@ -147,7 +126,7 @@ fn a_restart_of_microscaler_or_of_the_agent_ends_nothing() {
 #[test]
 fn an_executor_that_cannot_start_is_told() {
     let mesos = cluster_of(vec![agent()]);
-    let pool = pool(&mesos, "").replace(env!("CARGO_BIN_EXE_microscaler"), "/no/such/microscaler");
+    let pool = support::pooled::pool(&mesos, "/no/such/microscaler", "");
     let scaler = Scaler::start(&mesos, &[("pool.yaml", &pool), ("web.yaml", &pooled("web", "replicas: 1"))]);
     scaler.wait("the reason", || scaler.reason("web").contains("executor"));
     assert_eq!(running(&mesos, "web").len(), 0);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{Case, Contender, Launch};
 use crate::support::onlooker::Onlooker;
+use crate::support::pooled::{PROGRAM, executors, pool};
 use crate::support::{PATIENCE, PUSHED, REMAINDER, Scaler, app};
 use crate::{AGENTS, SLOTS};
 
@@ -27,11 +28,11 @@ impl<'a> Ours<'a> {
     pub fn start(mesos: &'a Cluster, launch: Launch) -> Self {
         let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";
         let web = sleeper("web", &format!("priority: 1\n{damping}\n{PUSHED}"), launch);
-        let scaler = Scaler::start_quietly(mesos, &[("pool.yaml", &pool(mesos)), ("web.yaml", &web)]);
+        let scaler = Scaler::start_quietly(mesos, &[("pool.yaml", &pool(mesos, PROGRAM, "")), ("web.yaml", &web)]);
         scaler.push("web", "load", 0.0);
         scaler.settle(mesos, &[("web", 0)]);
         if launch == Launch::Pooled {
-            scaler.wait("executors on all agents", || executors(mesos) == AGENTS);
+            scaler.wait("executors on all agents", || executors(mesos).len() == AGENTS);
         }
         let pusher = Pusher::open(&scaler, "web");
         Self { mesos, launch, scaler, pusher, onlooker: Onlooker::start(mesos), full: false }
@@ -73,23 +74,8 @@ impl Contender for Ours<'_> {
     }
 }
 
-fn pool(mesos: &Cluster) -> String {
-    format!(
-        "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  mesos:\n    \
-         masters: [\"{}\"]\n    executor: {{path: {}}}\n",
-        mesos.master_url(),
-        env!("CARGO_BIN_EXE_microscaler")
-    )
-}
-
 fn sleeper(name: &str, spec: &str, launch: Launch) -> String {
     app(name, spec, SIZE, &format!("launch: {}\nshell: exec sleep 100000", launch.name()))
-}
-
-/// How many executors of ours the master knows.
-fn executors(mesos: &Cluster) -> usize {
-    let answer = mesos.operator(&json!({"type": "GET_EXECUTORS"})).unwrap();
-    answer["get_executors"]["executors"].as_array().map_or(0, Vec::len)
 }
 
 /// Pushes over one connection that stays open, as a program would.

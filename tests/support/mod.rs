@@ -3,6 +3,7 @@
 
 pub mod onlooker;
 pub mod operator;
+pub mod pooled;
 pub mod usage;
 pub mod web;
 
