@@ -12,6 +12,8 @@ pub enum Launch {
 }
 
 impl Launch {
+    pub const ALL: [Self; 2] = [Self::Pooled, Self::Isolated];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Isolated => "isolated",

@@ -6,7 +6,7 @@
 //! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
 //!
 //! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
-//! `target/bench/reaction.svg`. With words, such as `1secs` and `pooled`, only what has all of them in its name is measured;
+//! `target/bench/reaction.svg`. With words, only what they name is measured: intervals (`1secs`), launches (`pooled`), cases (`+1`);
 //! with the one word `habits`, what lowers the floor itself.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
@@ -39,34 +39,43 @@ fn main() {
     let (mut rounds, mut words) = (50, Vec::new());
     for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
         match argument.parse() {
-            Ok(number) => rounds = number,
-            Err(_) => words.push(argument),
+            // A case such as `+1` would pass for a number, too.
+            Ok(number) if !argument.starts_with('+') => rounds = number,
+            _ => words.push(argument),
         }
     }
     if words == ["habits"] {
         return habits(rounds);
     }
-    let both = |interval| [Launch::Pooled, Launch::Isolated].map(|launch| (interval, launch));
-    let wanted = |(interval, launch): &(&str, Launch)| words.iter().all(|word| word == interval || word == launch.name());
-    let chosen = INTERVALS.into_iter().flat_map(both).filter(wanted);
-    let rows: Vec<Row> = chosen.flat_map(|(interval, launch)| compare(interval, launch, rounds)).collect();
+    let (intervals, launches) =
+        (named(&INTERVALS, |it| (*it).to_owned(), &words), named(&Launch::ALL, |it| it.name().to_owned(), &words));
+    let cases = named(&Case::ALL, |it| it.name(), &words);
+    let both = |interval| launches.iter().map(move |launch| (interval, *launch));
+    let rows: Vec<Row> =
+        intervals.into_iter().flat_map(both).flat_map(|(interval, launch)| compare(interval, launch, &cases, rounds)).collect();
     report::table(&rows, rounds);
     report::json(&rows, rounds);
     plot::draw(&rows);
 }
 
-/// All cases on one cluster, by each contender in turn. Each goes first at one of the intervals, as a cluster gets slower with use.
-fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
+/// Those of them that a word names, or all if none does.
+fn named<T: Copy>(all: &[T], name: impl Fn(&T) -> String, words: &[String]) -> Vec<T> {
+    let named: Vec<T> = all.iter().filter(|one| words.contains(&name(one))).copied().collect();
+    if named.is_empty() { all.to_vec() } else { named }
+}
+
+/// These cases on one cluster, by each contender in turn. Each goes first at one of the intervals, as a cluster gets slower with use.
+fn compare(interval: &str, launch: Launch, cases: &[Case], rounds: usize) -> Vec<Row> {
     let mesos = cluster(interval);
-    let floor = || all_cases(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), rounds);
+    let floor = || measure_all(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), cases, rounds);
     let early = (interval != INTERVALS[0]).then(floor);
     let (ours, reaction) = {
         let mut ours = Ours::start(&mesos, launch);
-        let times = all_cases(&mut ours, rounds);
+        let times = measure_all(&mut ours, cases, rounds);
         (times, ours.finish())
     };
     let floor = early.unwrap_or_else(floor);
-    let pretending = || all_cases(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), rounds);
+    let pretending = || measure_all(&mut Bare::start(&mesos, Executor::Pretending, Habit::Plain), cases, rounds);
     let mut pretended = (launch == Launch::Pooled).then(pretending).into_iter().flatten();
     let row = |((case, ours), floor)| Row {
         interval: interval.to_owned(),
@@ -77,7 +86,7 @@ fn compare(interval: &str, launch: Launch, rounds: usize) -> Vec<Row> {
         pretended: pretended.next(),
         reaction: reaction.clone(),
     };
-    Case::ALL.into_iter().zip(ours).zip(floor).map(row).collect()
+    cases.iter().copied().zip(ours).zip(floor).map(row).collect()
 }
 
 /// The bare client and executor with each habit, where it tells.
@@ -92,8 +101,8 @@ fn habits(rounds: usize) {
     report::habits(&all, rounds);
 }
 
-fn all_cases(contender: &mut impl Contender, rounds: usize) -> Vec<Times> {
-    Case::ALL.into_iter().map(|case| measure(contender, case, rounds)).collect()
+fn measure_all(contender: &mut impl Contender, cases: &[Case], rounds: usize) -> Vec<Times> {
+    cases.iter().map(|case| measure(contender, *case, rounds)).collect()
 }
 
 fn cluster(interval: &str) -> Cluster {

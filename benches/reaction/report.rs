@@ -65,7 +65,7 @@ pub fn table(rows: &[Row], rounds: usize) {
             words(floor_down)
         );
     }
-    for row in rows.iter().filter(|row| row.case == Case::ALL[0]) {
+    for row in rows.iter().filter(|row| row.case == rows[0].case) {
         let Row { interval, launch, reaction, .. } = row;
         println!(
             "{interval} {}: push → calls written: median {} ms, p99 {} ms",

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,8 +137,8 @@ impl Host {
         let directory = job.work.working_directory.as_ref().map_or(files.directory, PathBuf::from);
         let started = joins(cage.as_ref()).and_then(|joins| {
             let program = Program::of_work(&job.work);
-            let (stdout, stderr) = (Stdio::from(files.stdout), Stdio::from(files.stderr));
-            spawn(Start { program, environment: &environment, directory: &directory, stdout, stderr, joins, files: self.files })
+            let (stdout, stderr) = (files.stdout, files.stderr);
+            spawn(&Start { program, environment: &environment, directory: &directory, stdout, stderr, joins, files: self.files })
         });
         let pid = match started {
             Ok(pid) => pid,
@@ -227,11 +226,10 @@ impl Host {
         let mark = environment.pop();
         environment.extend(command.environment.variables.iter().map(|it| (it.name.clone().into(), it.value.clone().into())));
         environment.extend(mark);
-        let output = self.sandbox.check_output(id, output_name(role)).map_err(|error| error.to_string())?;
-        let stdout = Stdio::from(output.try_clone().map_err(|error| error.to_string())?);
+        let stderr = self.sandbox.check_output(id, output_name(role)).map_err(|error| error.to_string())?;
+        let stdout = stderr.try_clone().map_err(|error| error.to_string())?;
         let (program, joins) = (Program::of_command(command), joins(hosted.cage.as_ref())?);
-        let stderr = Stdio::from(output);
-        let pid = spawn(Start { program, environment: &environment, directory, stdout, stderr, joins, files: self.files })?;
+        let pid = spawn(&Start { program, environment: &environment, directory, stdout, stderr, joins, files: self.files })?;
         self.owners.insert(pid, Owner::Probe(id.clone(), role));
         Ok(pid)
     }

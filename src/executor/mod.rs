@@ -1,4 +1,4 @@
-//! The pooled executor: one process on each agent that runs many tasks, so that starting one costs a fork and not an executor.
+//! The pooled executor: one process on each agent that runs many tasks, so that starting one costs a process and not an executor.
 //!
 //! ```text
 //!  agent ══ events ═► link ── Event ──► machine ── Effect ──► host ──► processes, cgroups, files
@@ -15,15 +15,15 @@
 //! | updates and tasks that are not acknowledged | [`told`], [`status`] |
 //! | what an event leads to | [`machine`] |
 //! | when checks are due and what they mean | [`checks`]; how they look: [`probe`] |
-//! | processes: starting, signalling, reaping, sweeping | [`host`], [`spawn`], [`processes`], [`exit`] |
+//! | processes: starting, signalling, reaping, sweeping | [`host`], [`spawn`], [`vfork`], [`processes`], [`exit`] |
 //! | limits of each task | [`cgroup`] |
 //! | directories and logs | [`sandbox`], [`rotate`] |
 //! | the loop around it all | [`rim`] |
 //! | a program of its own, small in memory | `main.rs` |
 //!
 //! # Decisions, and why
-//! - **One thread, for everything.** A second would cost memory, make fork a trap, and turn the signal that ends a task with its executor
-//!   (PR_SET_PDEATHSIG goes with the thread) into a coin toss. What blocks is short: a fork, a few small files.
+//! - **One thread, for everything.** A second would cost memory, and turn the signal that ends a task with its executor
+//!   (PR_SET_PDEATHSIG goes with the thread) into a coin toss. What blocks is short: a clone, a few small files.
 //! - **No TASK_STARTING**: the agent sends a task's next status only when the one before is acknowledged, a round trip to the framework.
 //!   TASK_RUNNING is told when exec has succeeded.
 //! - **Ends are seen by SIGCHLD**, not by a pidfd for each task: a subreaper has to wait for orphans anyway, so there is one place for it.
@@ -62,6 +62,7 @@ mod settings;
 mod spawn;
 mod status;
 mod told;
+mod vfork;
 mod wire;
 pub mod words;
 

@@ -56,6 +56,9 @@ fn mark_in(environment: &[u8]) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -68,7 +71,11 @@ mod tests {
 
     #[test]
     fn both_ways_find_a_child() {
-        let mut child = std::process::Command::new("sleep").arg("60").env(MARK, "t").spawn().unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "echo; read end"]).env(MARK, "t").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Its environment is there only some time after it has been spawned.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let pid = Pid::from_child(&child);
         assert!(children_of(getpid().as_raw_nonzero().get()).contains(&pid));
         assert_eq!(mark(pid).unwrap(), "t");

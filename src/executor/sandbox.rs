@@ -76,7 +76,7 @@ impl Sandbox {
     }
 
     /// Removes some of the oldest. Not when their successors end, as others wait for the news of that; and few at a time, as that takes the
-    /// one thread's time: another for it would cost more memory than it is worth, and forking from a process with threads is a trap.
+    /// one thread's time: another for it would cost more memory than it is worth.
     pub fn tidy(&mut self) {
         for _ in 0..REMOVED_AT_ONCE {
             if !self.has_surplus() {

@@ -1,14 +1,17 @@
-//! fork and exec, into a session, a process group and, where there are some, cgroups of its own.
+//! Starting a program, in a session, a process group and, where there are some, cgroups of its own.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, setrlimit, setsid};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
+use super::vfork::{Birth, Step};
 use super::wire::CommandInfo;
 use super::words::Work;
 
@@ -38,20 +41,12 @@ impl<'a> Program<'a> {
         if command.shell { Self::Shell(&command.value) } else { Self::Exec(&command.value, &command.arguments) }
     }
 
-    fn command(self) -> Command {
+    /// The program's own name among them.
+    fn arguments(self) -> Vec<&'a str> {
         match self {
-            Self::Shell(line) => {
-                let mut command = Command::new("/bin/sh");
-                command.arg0("sh").arg("-c").arg(line);
-                command
-            }
-            Self::Exec(file, arguments) => {
-                let mut command = Command::new(file);
-                if let Some((own_name, rest)) = arguments.split_first() {
-                    command.arg0(own_name).args(rest);
-                }
-                command
-            }
+            Self::Shell(line) => vec!["sh", "-c", line],
+            Self::Exec(file, []) => vec![file],
+            Self::Exec(_, arguments) => arguments.iter().map(String::as_str).collect(),
         }
     }
 
@@ -68,8 +63,8 @@ pub struct Start<'a> {
     pub program: Program<'a>,
     pub environment: &'a [(OsString, OsString)],
     pub directory: &'a Path,
-    pub stdout: Stdio,
-    pub stderr: Stdio,
+    pub stdout: File,
+    pub stderr: File,
     /// Files that put the process that writes "0" to them into a cgroup.
     pub joins: Vec<OwnedFd>,
     /// The limit of open files that tasks have, where it is not our own.
@@ -83,52 +78,53 @@ pub fn raise_file_limit() -> Option<Rlimit> {
     Some(before)
 }
 
+/// Where programs are sought when the environment does not say; as execvp(3).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
 /// Starts it; it has executed the program when this returns.
 ///
 /// # Errors
 /// In words, naming the program or the directory.
-pub fn spawn(start: Start) -> Result<Pid, String> {
-    let Start { program, environment, directory, stdout, stderr, joins, files } = start;
-    let mut command = program.command();
-    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value))).current_dir(directory);
-    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    prepare_child(&mut command, joins, files);
-    let child = command.spawn().map_err(|error| {
-        if directory.is_dir() {
-            format!("cannot execute {:?}: {error}", program.name())
-        } else {
-            format!("cannot start in {}: it is no directory", directory.display())
-        }
-    })?;
-    // It is waited for with all others; dropping the handle does nothing.
-    Ok(Pid::from_child(&child))
+pub fn spawn(start: &Start) -> Result<Pid, String> {
+    let (name, directory) = (start.program.name(), start.directory.display());
+    birth(start).and_then(|birth| birth.spawn()).map_err(|(step, error)| match step {
+        Step::Execute => format!("cannot execute {name:?}: {error}"),
+        Step::Directory if !start.directory.is_dir() => format!("cannot start in {directory}: it is no directory"),
+        Step::Directory => format!("cannot start in {directory}: {error}"),
+        Step::Clone => format!("cannot start a process: {error}"),
+        Step::Session => format!("cannot start a session: {error}"),
+        Step::Cgroup => format!("cannot enter its cgroup: {error}"),
+        Step::Limit => format!("cannot limit its open files: {error}"),
+    })
 }
 
-#[allow(unsafe_code)]
-fn prepare_child(command: &mut Command, joins: Vec<OwnedFd>, files: Option<Rlimit>) {
-    let parent = getpid();
-    let prepare = move || child_prepares(parent, &joins, files);
-    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are sound. It makes system calls alone (rustix
-    // calls the kernel without libc's locks or buffers), reads what was prepared before the fork, and allocates and frees nothing: its
-    // errors are bare error numbers.
-    unsafe { command.pre_exec(prepare) };
+fn birth<'s>(start: &'s Start) -> Result<Birth<'s>, (Step, io::Error)> {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|error| (Step::Execute, error.into()));
+    // Of several with one name the last counts.
+    let environment: BTreeMap<&OsStr, &OsStr> = start.environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let path = environment.get(OsStr::new("PATH")).copied().unwrap_or(OsStr::new(DEFAULT_PATH));
+    let files = files(start.program.name(), path);
+    let pairs = environment.iter().map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='));
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    Ok(Birth {
+        files: files.iter().map(|file| text(file)).collect::<Result<_, _>>()?,
+        arguments: start.program.arguments().into_iter().map(|word| text(word.as_bytes())).collect::<Result<_, _>>()?,
+        environment: pairs.map(|pair| text(&pair)).collect::<Result<_, _>>()?,
+        directory: text(start.directory.as_os_str().as_bytes())?,
+        stdin: null.map_err(|error| (Step::Execute, error.into()))?,
+        stdout: start.stdout.as_fd(),
+        stderr: start.stderr.as_fd(),
+        joins: &start.joins,
+        open_files: start.files,
+    })
 }
 
-fn child_prepares(parent: Pid, joins: &[OwnedFd], files: Option<Rlimit>) -> io::Result<()> {
-    setsid()?;
-    // Ends with the executor. That is told by the thread that forked, and the executor has only one.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid() != Some(parent) {
-        // It has ended before it could be told.
-        return Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));
+/// Where a program may be.
+fn files(name: &str, path: &OsStr) -> Vec<Vec<u8>> {
+    if name.contains('/') {
+        return vec![name.as_bytes().to_vec()];
     }
-    for join in joins {
-        rustix::io::write(join, b"0")?;
-    }
-    if let Some(files) = files {
-        setrlimit(Resource::Nofile, files)?;
-    }
-    Ok(())
+    std::env::split_paths(path).map(|directory| directory.join(name).into_os_string().into_vec()).collect()
 }
 
 /// What a task finds in its environment: `base` is inherited. Of two of the same name the later counts, and so the mark is the last.
@@ -151,17 +147,57 @@ mod tests {
     use super::*;
 
     fn start<'a>(program: Program<'a>, directory: &'a Path) -> Start<'a> {
-        let (stdout, stderr) = (Stdio::null(), Stdio::null());
+        let [stdout, stderr] = [(); 2].map(|()| File::create("/dev/null").unwrap());
         Start { program, environment: &[], directory, stdout, stderr, joins: Vec::new(), files: None }
     }
 
     #[test]
     fn what_cannot_be_executed_is_named() {
         let exec = [String::from("x")];
-        let error = spawn(start(Program::Exec("/no/such/program", &exec), Path::new("/"))).unwrap_err();
+        let error = spawn(&start(Program::Exec("/no/such/program", &exec), Path::new("/"))).unwrap_err();
         assert_eq!(error, "cannot execute \"/no/such/program\": No such file or directory (os error 2)");
-        let error = spawn(start(Program::Shell("true"), Path::new("/no/such/directory"))).unwrap_err();
+        let error = spawn(&start(Program::Shell("true"), Path::new("/no/such/directory"))).unwrap_err();
         assert_eq!(error, "cannot start in /no/such/directory: it is no directory");
+    }
+
+    /// What the program writes, with an environment of only this PATH.
+    fn output(program: Program, path: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("stdout");
+        let environment = [("PATH".into(), "/nowhere".into()), ("PATH".into(), path.into())];
+        let stdout = File::create(&file).unwrap();
+        let pid = spawn(&Start { environment: &environment, stdout, ..start(program, directory.path()) }).unwrap();
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        std::fs::read_to_string(file).unwrap()
+    }
+
+    #[test]
+    fn programs_are_sought_on_their_own_path() {
+        let bin = tempfile::tempdir().unwrap();
+        let path = bin.path().join("no-format");
+        std::fs::write(&path, "echo $0 $1").unwrap();
+        let words = ["other".to_owned(), "x".to_owned()];
+        let on = format!("/no/such/place:{}", bin.path().display());
+        let not_allowed = spawn(&Start {
+            environment: &[("PATH".into(), on.clone().into())],
+            ..start(Program::Exec("no-format", &words), Path::new("/"))
+        });
+        assert_eq!(not_allowed.unwrap_err(), "cannot execute \"no-format\": Permission denied (os error 13)");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(output(Program::Exec("no-format", &words), &on), format!("{} x\n", path.display()));
+    }
+
+    #[test]
+    fn a_program_has_a_session_and_signals_of_its_own() {
+        // Rust ignores SIGPIPE, and a signal that is ignored or blocked would be so in the program, too.
+        let line = "grep -E 'Sig(Blk|Ign)' /proc/self/status; ps -o pid= -o sid= -o pgid= $$";
+        let text = output(Program::Shell(line), "/bin:/usr/bin");
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let ["SigBlk:", blocked, "SigIgn:", ignored, pid, session, group] = words[..] else { panic!("{text}") };
+        // The C library keeps two for itself, and lets nobody change them.
+        let own = 0b11_u64 << 31;
+        let both = [blocked, ignored].map(|mask| u64::from_str_radix(mask, 16).unwrap() & !own);
+        assert_eq!((both, session, group), ([0, 0], pid, pid));
     }
 
     #[test]

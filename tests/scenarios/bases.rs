@@ -87,14 +87,19 @@ impl Sim {
 
     /// Every base that is wanted on this agent and not there, with the rank of its room.
     pub fn missing(&self, agent: &Agent) -> Vec<(Base, i32)> {
+        let mut missing = self.owed(agent);
+        missing.retain(|(base, _)| !is_barred(agent, &base.key, self.now));
+        missing
+    }
+
+    /// The same with those that cannot go there yet: room is set aside for them, too.
+    pub fn owed(&self, agent: &Agent) -> Vec<(Base, i32)> {
         let specs = self.world.apps.values().filter_map(|view| view.spec.as_ref());
         let mut all: Vec<Base> = specs.filter_map(|app| app.base.clone()).collect();
         all.sort_by(|one, other| one.key.cmp(&other.key));
         all.dedup_by(|one, other| one.key == other.key);
-        let there = |key: &str| usable(agent, key).is_some() || self.comes_with_replica(agent, key);
-        let missing = |base: &Base| !there(&base.key) && !is_barred(agent, &base.key, self.now);
-        let wanted = all.into_iter().filter(missing);
-        wanted.filter_map(|base| Some((base.clone(), self.wanted_by(agent, &base.key)?))).collect()
+        all.retain(|base| usable(agent, &base.key).is_none() && !self.comes_with_replica(agent, &base.key));
+        all.into_iter().filter_map(|base| Some((base.clone(), self.wanted_by(agent, &base.key)?))).collect()
     }
 
     /// An executor starts, or an image is fetched.

@@ -491,7 +491,7 @@ impl Sim {
             let here = |wait: &&microscaler::policy::plan::Wait| wait.agent == task.agent;
             let stops_here = plan.stops.iter().all(|other| matches!(other.why, StopReason::GivesWayTo(_)));
             if plan.waits.iter().filter(here).count() == 1 && stops_here && self.world.limits == Resources::UNLIMITED {
-                let bases = self.missing(&self.world.agents[task.agent.0 as usize]);
+                let bases = self.owed(&self.world.agents[task.agent.0 as usize]);
                 let bases: Resources = bases.iter().map(|(base, _)| self.base_size(base)).sum();
                 let without = soon[task.agent.0 as usize] - task.resources - bases;
                 assert!(without.cpu < 0 || without.memory < 0, "{stop} is needed: {without:?} {plan:#?}");
