@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
 use support::pooled::pool;
 use support::usage::{cpu_seconds, load, memory_mebibytes, result_path};
-use support::{PUSHED, Scaler, app};
+use support::{Scaler, app};
 
 const SIZES: [usize; 3] = [50, 150, 500];
 const APPS_PER_AGENT: usize = 2;
@@ -55,6 +55,7 @@ fn measure(agents: usize) -> Value {
     let manifests = manifests(&mesos, &pretender(&mesos, program.path()), apps);
     let start = Instant::now();
     let scaler = Scaler::start_quietly(&mesos, &[("pool.yaml", &manifests)]);
+    push_all(&scaler, apps, TASKS_PER_APP);
     wait_running(&scaler, tasks);
     let all_running = start.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(5));
@@ -93,13 +94,11 @@ fn pretender(mesos: &Cluster, directory: &Path) -> PathBuf {
 
 fn manifests(mesos: &Cluster, executor: &Path, apps: usize) -> String {
     let mut text = pool(mesos, &executor.display().to_string(), "");
-    // Before the first push, as many as there are at the end of it.
-    let spec = format!("minReplicas: 0\nfallback: {{replicas: {TASKS_PER_APP}}}\n{PUSHED}");
-    let damping = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}";
+    let spec = "minReplicas: 0\nbehavior: {scaleDown: {stabilizationWindowMilliseconds: 0}}\n\
+                demand:\n- {name: load, push: {}, target: {averageValue: 10}, staleAfterMilliseconds: 86400000}";
     for i in 0..apps {
-        let spec = format!("{spec}\n  staleAfterMilliseconds: 86400000\n{damping}");
         let template = "launch: pooled\nshell: exec sleep 100000";
-        let _ = write!(text, "---\n{}", app(&name(i), &spec, "{cpu: 500m, memory: 64Mi}", template));
+        let _ = write!(text, "---\n{}", app(&name(i), spec, "{cpu: 500m, memory: 64Mi}", template));
     }
     text
 }
@@ -110,6 +109,7 @@ fn name(i: usize) -> String {
 
 fn wait_running(scaler: &Scaler, tasks: usize) {
     let end = Instant::now() + PATIENCE;
+    assert_eq!(scaler.get("/v1/apps").unwrap()["problems"], json!([]));
     while running(scaler) != tasks {
         assert!(Instant::now() < end, "{} of {tasks} tasks run\n{}", running(scaler), scaler.log());
         // Each look makes it write down all apps.
@@ -154,15 +154,18 @@ fn own_share(scaler: &Scaler) -> Value {
     json!({"p50": status["medianReactionMilliseconds"], "p99": status["p99ReactionMilliseconds"]})
 }
 
+/// Each app wants so many tasks.
+fn push_all(scaler: &Scaler, apps: usize, tasks: usize) {
+    (0..apps).for_each(|app| scaler.push(&name(app), "load", (tasks * 10) as f64));
+}
+
 /// All tasks end and start again: twice as many updates. Seconds, and seconds of processor time.
 fn burst(scaler: &Scaler, apps: usize, tasks: usize) -> (f64, f64) {
     let (start, cpu) = (Instant::now(), cpu_seconds(scaler.pid()));
-    for load in [0, TASKS_PER_APP * 10] {
-        for app in 0..apps {
-            scaler.push(&name(app), "load", load as f64);
-        }
-        wait_running(scaler, if load == 0 { 0 } else { tasks });
-    }
+    push_all(scaler, apps, 0);
+    wait_running(scaler, 0);
+    push_all(scaler, apps, TASKS_PER_APP);
+    wait_running(scaler, tasks);
     (start.elapsed().as_secs_f64(), cpu_seconds(scaler.pid()) - cpu)
 }
 
