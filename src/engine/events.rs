@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::changes::Change;
 use super::clock;
 use super::report::{Event, EventKind};
 use crate::api::status::Phase;
@@ -9,22 +10,20 @@ use crate::api::validated::Key;
 use crate::backend::{End, Ending, Note};
 use crate::policy::plan::{Plan, Reason, StopReason, Verdict};
 
-/// What the new plan changes for each app.
+/// What the plan does, and what it has changed for each app.
 #[must_use]
-pub fn of_plan(pool: &Key, before: &Plan, after: &Plan) -> Vec<Event> {
+pub fn of_plan(pool: &Key, plan: &Plan, changes: &[Change]) -> Vec<Event> {
     let mut events = Vec::new();
-    for (app, verdict) in &after.verdicts {
-        let old = before.verdicts.get(app);
-        events.extend(scaled(pool, app, old, verdict));
-        events.extend(entered_phase(pool, app, old, verdict));
+    for Change { app, before, after } in changes {
+        let Some(after) = after else { continue };
+        events.extend(scaled(pool, app, *before, after));
+        events.extend(entered_phase(pool, app, *before, after));
     }
-    events.extend(gave_way(pool, after));
-    let gone = before.verdicts.keys().filter(|app| !after.verdicts.contains_key(app));
-    events.extend(
-        gone.map(|app| {
-            event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())
-        }),
-    );
+    events.extend(gave_way(pool, plan));
+    let gone = changes.iter().filter(|change| change.after.is_none());
+    events.extend(gone.map(|Change { app, .. }| {
+        event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())
+    }));
     events
 }
 

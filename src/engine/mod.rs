@@ -11,6 +11,7 @@
 //! | plan → orders; the one gate | [`dispatch`] |
 //! | plan → status and conditions | [`status`] |
 //! | executors and images → status | `preparations` |
+//! | what differs from the last plan | [`changes`] |
 //! | plan → events for people | [`events`] |
 //! | reaction and convergence times | [`progress`] |
 //! | what the rest of the program sees of an engine | [`report`] |
@@ -34,6 +35,7 @@ use crate::policy::{Memory, decide};
 use crate::server::metrics::Metrics;
 use crate::store::{Specs, SpecsFeed};
 
+mod changes;
 pub mod clock;
 pub mod dispatch;
 pub mod events;
@@ -45,11 +47,12 @@ pub mod report;
 pub mod snapshot;
 pub mod status;
 
+use changes::{Change, Changed};
 use dispatch::Dispatcher;
 use progress::Progress;
 use report::{Ask, Event, Journal, Report};
 
-/// Status is published at most this often, and in any case after [`HEARTBEAT`], as the ages of readings grow.
+/// Status is published at most this often, and in any case after [`HEARTBEAT`], with the newest values.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -97,6 +100,8 @@ pub struct Engine<B> {
     in_control: bool,
     /// All room that was free then has been offered, and with it all executors were named.
     surveyed: bool,
+    /// The last plan was carried out, so that what the next one changes is all that is new.
+    observed: bool,
     /// Some plan was carried out, so that people may be told how the next one differs.
     told: bool,
     /// As last seen.
@@ -104,7 +109,9 @@ pub struct Engine<B> {
     /// Something changed since the last decision.
     dirty: bool,
     published: Option<Instant>,
+    /// Something has changed that people wait for.
     unpublished: bool,
+    changed: Changed,
     backend_wake: Option<Millis>,
 }
 
@@ -142,11 +149,13 @@ impl<B: Backend> Engine<B> {
             cause: None,
             in_control: false,
             surveyed: false,
+            observed: false,
             told: false,
             standing: Standing::default(),
             dirty: true,
             published: None,
             unpublished: true,
+            changed: Changed::default(),
             backend_wake: None,
         }
     }
@@ -206,9 +215,10 @@ impl<B: Backend> Engine<B> {
         }
         let updates = self.inputs.board.take();
         for update in updates {
-            let at = update.at;
+            let (at, app) = (update.at, update.app.clone());
             if snapshot::take_reading(&mut self.world, update) {
                 self.cause_at(at);
+                self.changed.apps.insert(app);
                 self.dirty = true;
             }
         }
@@ -228,7 +238,7 @@ impl<B: Backend> Engine<B> {
         self.specs.apps.keys().filter(|app| !specs.apps.contains_key(*app)).for_each(|app| self.inputs.metrics.forget(app));
         self.inputs.sources.sync(&snapshot::apps(&specs, &self.pool));
         self.specs = specs;
-        (self.dirty, self.unpublished) = (true, true);
+        (self.dirty, self.unpublished, self.changed.all) = (true, true, true);
     }
 
     fn apply(&mut self, event: B::Event) {
@@ -274,15 +284,42 @@ impl<B: Backend> Engine<B> {
         let cause = self.cause.take();
         // Orders first: everybody else can wait.
         self.give_orders(&plan, cause, now);
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.take_changes(&before, cause.unwrap_or(started), started);
+    }
+
+    /// Looks at what differs from the plan before.
+    fn take_changes(&mut self, before: &Plan, cause: Instant, now: Instant) {
+        let plan = std::mem::take(&mut self.plan);
+        let changes = changes::between(&before.verdicts, &plan.verdicts);
+        self.observe(&plan, &changes, cause, now);
+        self.tell_of(&plan, &changes);
         let standing = self.backend.standing();
-        if standing.ready {
-            for (app, duration) in self.progress.observe(&plan, cause.unwrap_or(started), started) {
-                self.inputs.metrics.convergence(&app, duration);
-            }
-        }
-        self.tell_of(&plan);
-        self.unpublished |= plan.verdicts != self.plan.verdicts || standing != self.standing;
+        self.changed.all |= standing != self.standing;
+        self.unpublished |= self.changed.all || !changes.is_empty();
+        self.changed.apps.extend(changes.iter().map(|change| change.app.clone()));
         (self.plan, self.standing) = (plan, standing);
+    }
+
+    /// Times how soon apps come to what they are granted.
+    fn observe(&mut self, plan: &Plan, changes: &[Change], cause: Instant, now: Instant) {
+        let was_observed = std::mem::replace(&mut self.observed, self.backend.standing().ready);
+        if !self.observed {
+            return;
+        }
+        let (nothing, all);
+        let changes = if was_observed {
+            changes
+        } else {
+            self.progress.forget(plan);
+            nothing = BTreeMap::new();
+            all = changes::between(&nothing, &plan.verdicts);
+            &all
+        };
+        for (app, duration) in self.progress.observe(changes, cause, now) {
+            self.inputs.metrics.convergence(&app, duration);
+            self.changed.apps.insert(app);
+        }
     }
 
     fn give_orders(&mut self, plan: &Plan, cause: Option<Instant>, now: Millis) {
@@ -298,12 +335,12 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Events of what is new in this plan. What is not carried out is not told, nor what was found running at the start.
-    fn tell_of(&mut self, plan: &Plan) {
+    fn tell_of(&mut self, plan: &Plan, changes: &[Change]) {
         if !self.backend.standing().ready || self.inputs.drain {
             return;
         }
-        let before = if self.told { &self.plan } else { plan };
-        events::of_plan(&self.pool, before, plan).into_iter().for_each(|event| self.tell(event));
+        let changes = if self.told { changes } else { &[] };
+        events::of_plan(&self.pool, plan, changes).into_iter().for_each(|event| self.tell(event));
         self.told = true;
     }
 
@@ -323,7 +360,7 @@ impl<B: Backend> Engine<B> {
             Ask::Drain(reply) => {
                 if !std::mem::replace(&mut self.inputs.drain, true) {
                     info!(pool = %self.pool, "draining: every task is ended and none is started");
-                    self.dirty = true;
+                    (self.dirty, self.unpublished, self.changed.all) = (true, true, true);
                 }
                 let _ = reply.send(snapshot::tasks(&self.world) + snapshot::executors(&self.world));
             }
@@ -357,7 +394,7 @@ impl<B: Backend> Engine<B> {
         }
         self.published = Some(now);
         self.unpublished = false;
-        let previous = self.outputs.reports.borrow().clone();
+        let (previous, changed) = (self.outputs.reports.borrow().clone(), std::mem::take(&mut self.changed));
         let sight = status::Sight {
             pool: &self.inputs.raw,
             specs: &self.specs,
@@ -367,6 +404,7 @@ impl<B: Backend> Engine<B> {
             drained: self.inputs.drain,
             surveyed: self.surveyed,
             progress: &self.progress,
+            changed: &changed,
             now: clock::to_millis(now),
             timestamp: clock::timestamp(),
         };

@@ -1,5 +1,6 @@
 //! Executors and images → status: on how many agents they are, and whether executors hold replicas to their limits.
 
+use crate::api::status::AppStatus;
 use crate::api::validated::{App, Base, BaseKind};
 use crate::policy::standing::{Prepared, prepared};
 use crate::policy::world::World;
@@ -7,8 +8,19 @@ use crate::policy::world::World;
 /// How the bases of apps stand, found out once for all apps that share one and may use the same agents.
 pub struct Preparations<'a> {
     world: &'a World,
-    known: Vec<(&'a App, Prepared)>,
+    known: Vec<(&'a App, Shown)>,
 }
+
+/// How the bases of an app stand, in words.
+pub struct Shown {
+    /// `3/4`.
+    pub prepared: String,
+    /// Whether executors hold replicas to their limits; of pooled apps.
+    pub limits: Option<Told<'static>>,
+}
+
+/// The condition of pooled apps that says it.
+pub const LIMITS_ENFORCED: &str = "LimitsEnforced";
 
 /// The status of a condition, its reason in one word, and in more.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +36,7 @@ impl<'a> Preparations<'a> {
     }
 
     /// `None` for apps that nothing is prepared for.
-    pub fn of(&mut self, app: &'a App) -> Option<&Prepared> {
+    pub fn of(&mut self, app: &'a App) -> Option<&Shown> {
         let base = app.base.as_ref().filter(|base| base.ahead)?;
         let same = |other: &App| {
             let gpus = |app: &App| app.size.gpu > 0;
@@ -33,24 +45,30 @@ impl<'a> Preparations<'a> {
                 && gpus(other) == gpus(app)
         };
         let at = self.known.iter().position(|(other, _)| same(other)).unwrap_or_else(|| {
-            self.known.push((app, prepared(self.world, app)));
+            self.known.push((app, Shown::of(app, &prepared(self.world, app))));
             self.known.len() - 1
         });
         Some(&self.known[at].1)
     }
 }
 
-pub fn is_pooled(app: &App) -> bool {
-    matches!(&app.base, Some(Base { kind: BaseKind::Executor, .. }))
-}
+impl Shown {
+    fn of(app: &App, prepared: &Prepared) -> Self {
+        let is_pooled = matches!(&app.base, Some(Base { kind: BaseKind::Executor, .. }));
+        let limits = is_pooled.then(|| limits_enforced(prepared));
+        Self { prepared: format!("{}/{}", prepared.ready, prepared.agents), limits }
+    }
 
-/// `3/4`.
-pub fn in_words(prepared: &Prepared) -> String {
-    format!("{}/{}", prepared.ready, prepared.agents)
+    /// Whether this status says the same.
+    pub fn is_told_by(&self, status: &AppStatus) -> bool {
+        let told = status.conditions.iter().find(|condition| condition.type_ == LIMITS_ENFORCED);
+        let same = |limits: &Told| told.is_some_and(|told| told.status == limits.status && told.message == limits.message);
+        status.prepared.as_ref() == Some(&self.prepared) && self.limits.as_ref().is_none_or(same)
+    }
 }
 
 /// Whether replicas are held to their memory and CPU.
-pub fn limits_enforced(prepared: &Prepared) -> Told<'static> {
+fn limits_enforced(prepared: &Prepared) -> Told<'static> {
     let Prepared { ready, unlimited, untold, why, .. } = prepared;
     match why {
         Some(why) => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::changes::Change;
 use crate::api::validated::Key;
 use crate::policy::plan::{Plan, Verdict};
 
@@ -25,16 +26,21 @@ struct AppProgress {
 }
 
 impl Progress {
-    /// Notes a decision that answers a change that arrived at `cause`. Returns the apps that have converged with it, and how long it took.
-    pub fn observe(&mut self, plan: &Plan, cause: Instant, now: Instant) -> Vec<(Key, Duration)> {
+    /// Forgets apps that are not judged any more.
+    pub fn forget(&mut self, plan: &Plan) {
         self.apps.retain(|app, _| plan.verdicts.contains_key(app));
+    }
+
+    /// Notes what a decision has changed, in answer to something that arrived at `cause`. Returns the apps that have converged with it,
+    /// and how long it took.
+    pub fn observe(&mut self, changes: &[Change], cause: Instant, now: Instant) -> Vec<(Key, Duration)> {
         let mut converged = Vec::new();
-        for (key, verdict) in &plan.verdicts {
-            // At most one copy of the key per app, made when the app is first seen.
-            if !self.apps.contains_key(key) {
-                self.apps.insert(key.clone(), AppProgress::default());
-            }
-            let Some(app) = self.apps.get_mut(key) else { continue };
+        for Change { app: key, after, .. } in changes {
+            let Some(verdict) = after else {
+                self.apps.remove(*key);
+                continue;
+            };
+            let app = self.apps.entry((*key).clone()).or_default();
             let found_so = app.granted.is_none() && is_reached(verdict);
             if app.granted != Some(verdict.granted) {
                 app.granted = Some(verdict.granted);
@@ -46,7 +52,7 @@ impl Progress {
             {
                 let took = now.saturating_duration_since(since);
                 app.last = Some(took);
-                converged.push((key.clone(), took));
+                converged.push(((*key).clone(), took));
             }
         }
         converged

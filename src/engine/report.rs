@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::api::status::{AppStatus, PoolStatus};
+use super::clock;
+use crate::api::status::{AppStatus, DemandStatus, PoolStatus};
 use crate::api::validated::Key;
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::backend::Standing;
-use crate::policy::world::TaskPhase;
+use crate::policy::world::{Millis, TaskPhase};
 
 /// The state of one pool and its apps, as last published.
 #[derive(Clone, Debug)]
@@ -32,14 +33,25 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub struct AppReport {
     pub spec: Arc<MicroscaledApp>,
-    pub status: AppStatus,
+    /// With the ages that values had at `at`; the same as in the last report if nothing has changed.
+    pub status: Arc<AppStatus>,
+    pub at: Millis,
 }
 
 impl AppReport {
     /// The object with its status.
     #[must_use]
     pub fn object(&self) -> MicroscaledApp {
-        MicroscaledApp { status: Some(self.status.clone()), ..(*self.spec).clone() }
+        let mut status = AppStatus::clone(&self.status);
+        status.demand.iter_mut().for_each(|metric| metric.age_milliseconds = self.age(metric));
+        MicroscaledApp { status: Some(status), ..(*self.spec).clone() }
+    }
+
+    /// How old the value of this metric is by now, in milliseconds.
+    #[must_use]
+    pub fn age(&self, metric: &DemandStatus) -> Option<i64> {
+        let since = clock::now().saturating_sub(self.at);
+        Some(metric.age_milliseconds?.saturating_add_unsigned(since))
     }
 }
 

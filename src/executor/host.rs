@@ -49,7 +49,7 @@ pub struct Host {
     pub cgroups: Cgroups,
     pub sandbox: Sandbox,
     base: Environment,
-    files: Option<Rlimit>,
+    open_files: Option<Rlimit>,
     tasks: HashMap<Arc<str>, Hosted>,
     owners: HashMap<Pid, Owner>,
     /// Which task adopted processes come from, as far as they say it.
@@ -113,13 +113,13 @@ impl Hosted {
 impl Host {
     pub fn new(
         base: Environment,
-        files: Option<Rlimit>,
+        open_files: Option<Rlimit>,
         cgroups: Cgroups,
         sandbox: Sandbox,
         inputs: mpsc::UnboundedSender<Input>,
     ) -> Self {
         let (tasks, owners, marks) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { cgroups, sandbox, base, files, tasks, owners, marks, sweeping: Vec::new(), inputs, probes: 0, rounds: 0 }
+        Self { cgroups, sandbox, base, open_files, tasks, owners, marks, sweeping: Vec::new(), inputs, probes: 0, rounds: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -138,7 +138,15 @@ impl Host {
         let started = joins(cage.as_ref()).and_then(|joins| {
             let program = Program::of_work(&job.work);
             let (stdout, stderr) = (files.stdout, files.stderr);
-            spawn(&Start { program, environment: &environment, directory: &directory, stdout, stderr, joins, files: self.files })
+            spawn(&Start {
+                program,
+                environment: &environment,
+                directory: &directory,
+                stdout,
+                stderr,
+                joins,
+                open_files: self.open_files,
+            })
         });
         let pid = match started {
             Ok(pid) => pid,
@@ -229,7 +237,14 @@ impl Host {
         let stderr = self.sandbox.check_output(id, output_name(role)).map_err(|error| error.to_string())?;
         let stdout = stderr.try_clone().map_err(|error| error.to_string())?;
         let (program, joins) = (Program::of_command(command), joins(hosted.cage.as_ref())?);
-        let pid = spawn(&Start { program, environment: &environment, directory, stdout, stderr, joins, files: self.files })?;
+        let (environment, files) = (&*environment, self.open_files);
+        let pid = spawn(&Start { program, environment, directory, stdout, stderr, joins: Vec::new(), open_files: files })?;
+        // Only now: the child shares our memory until it has executed its program, and where the task runs out of its own then, the kernel
+        // would end us with them; and a task that has used up its quota would hold us up.
+        for join in &joins {
+            // An error says that it has ended.
+            let _ = rustix::io::write(join, pid.as_raw_nonzero().to_string().as_bytes());
+        }
         self.owners.insert(pid, Owner::Probe(id.clone(), role));
         Ok(pid)
     }

@@ -65,10 +65,11 @@ pub struct Start<'a> {
     pub directory: &'a Path,
     pub stdout: File,
     pub stderr: File,
-    /// Files that put the process that writes "0" to them into a cgroup.
+    /// Files that put the process that writes "0" to them into a cgroup, in which nobody else is: one that runs out of memory while the
+    /// child still shares ours would end us, too.
     pub joins: Vec<OwnedFd>,
     /// The limit of open files that tasks have, where it is not our own.
-    pub files: Option<Rlimit>,
+    pub open_files: Option<Rlimit>,
 }
 
 /// Raises our limit of open files as far as we may, and gives what it was before: programs that use select(2) rely on a low one.
@@ -103,25 +104,25 @@ fn birth<'s>(start: &'s Start) -> Result<Birth<'s>, (Step, io::Error)> {
     // Of several with one name the last counts.
     let environment: BTreeMap<&OsStr, &OsStr> = start.environment.iter().map(|(name, value)| (&**name, &**value)).collect();
     let path = environment.get(OsStr::new("PATH")).copied().unwrap_or(OsStr::new(DEFAULT_PATH));
-    let files = files(start.program.name(), path);
+    let candidates = candidates(start.program.name(), path);
     let pairs = environment.iter().map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='));
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     Ok(Birth {
-        files: files.iter().map(|file| text(file)).collect::<Result<_, _>>()?,
+        candidates: candidates.iter().map(|file| text(file)).collect::<Result<_, _>>()?,
         arguments: start.program.arguments().into_iter().map(|word| text(word.as_bytes())).collect::<Result<_, _>>()?,
         environment: pairs.map(|pair| text(&pair)).collect::<Result<_, _>>()?,
-        directory: text(start.directory.as_os_str().as_bytes())?,
+        directory: text(start.directory.as_os_str().as_bytes()).map_err(|(_, error)| (Step::Directory, error))?,
         stdin: null.map_err(|error| (Step::Execute, error.into()))?,
         stdout: start.stdout.as_fd(),
         stderr: start.stderr.as_fd(),
         joins: &start.joins,
-        open_files: start.files,
+        open_files: start.open_files,
     })
 }
 
 /// Where a program may be.
-fn files(name: &str, path: &OsStr) -> Vec<Vec<u8>> {
-    if name.contains('/') {
+fn candidates(name: &str, path: &OsStr) -> Vec<Vec<u8>> {
+    if name.is_empty() || name.contains('/') {
         return vec![name.as_bytes().to_vec()];
     }
     std::env::split_paths(path).map(|directory| directory.join(name).into_os_string().into_vec()).collect()
@@ -148,7 +149,7 @@ mod tests {
 
     fn start<'a>(program: Program<'a>, directory: &'a Path) -> Start<'a> {
         let [stdout, stderr] = [(); 2].map(|()| File::create("/dev/null").unwrap());
-        Start { program, environment: &[], directory, stdout, stderr, joins: Vec::new(), files: None }
+        Start { program, environment: &[], directory, stdout, stderr, joins: Vec::new(), open_files: None }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{null, null_mut};
 
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setrlimit, setsid,
     waitpid,
 };
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// What the child does with it is a few dozen system calls.
 const STACK: usize = 64 << 10;
@@ -24,8 +25,8 @@ const SIGNALS: c_int = 65;
 
 /// A process that is about to be.
 pub struct Birth<'a> {
-    /// Tried in turn, until one is there.
-    pub files: Vec<CString>,
+    /// Files that are tried in turn, until one is there.
+    pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
     /// As `NAME=value`.
     pub environment: Vec<CString>,
@@ -78,7 +79,7 @@ impl Birth<'_> {
         };
         let pid = clone(&mut child).map_err(|error| (Step::Clone, error))?;
         let Some((step, error)) = child.failure else { return Ok(pid) };
-        // It has ended at once, and is nobody's concern.
+        // It is ending, and is nobody's concern.
         let _ = waitpid(Some(pid), WaitOptions::empty());
         Err((step, error.into()))
     }
@@ -96,9 +97,10 @@ fn clone(child: &mut Child) -> io::Result<Pid> {
     let before = set_signal_mask(&all_signals())?;
     // SAFETY: with CLONE_VFORK this thread stands still until the child has executed a program or ended, so the child has `child` and
     // the stack, which is large enough, for itself, and both outlive it. The child shares our memory, but makes system calls alone, which
-    // neither allocate nor lock nor unwind; that it overwrites errno, which it shares too, harms nobody, as clone sets it last. No handler of
-    // ours can run in it: all signals are blocked, and have their defaults when it unblocks them (without CLONE_SIGHAND that is its own).
-    // The top of a stack may be one past its end, and clone aligns it.
+    // neither allocate nor lock nor unwind; that it overwrites errno, which it shares too, harms nobody, as that is looked at only when there
+    // was no child. No handler of ours can run in it: all signals are blocked, but for two of the C library's own, which are sent to threads
+    // alone, and have their defaults when it unblocks them (without CLONE_SIGHAND that is its own). The top of a stack may be one past its
+    // end, and clone aligns it.
     let pid = unsafe {
         let top = stack.as_mut_ptr().add(STACK).cast::<c_void>();
         libc::clone(begin, top, flags, (&raw mut *child).cast())
@@ -139,25 +141,20 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Ours stay closed to it: they are all to be closed on exec.
-    #[allow(unsafe_code)]
+    /// All others are closed on exec. None of these is itself one of the first three, which Rust opens at the start where they are not.
     fn take_stdio(&self) -> Result<(), Errno> {
-        let Birth { stdin, stdout, stderr, .. } = self.birth;
-        for (fd, number) in [stdin.as_fd(), *stdout, *stderr].iter().zip(0..) {
-            // SAFETY: the numbers that it replaces are the child's own.
-            if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
-                return Err(Errno::BADF);
-            }
-        }
-        Ok(())
+        dup2_stdin(&self.birth.stdin)?;
+        dup2_stdout(self.birth.stdout)?;
+        dup2_stderr(self.birth.stderr)
     }
 
     /// Returns only when nothing could be executed; as execvp(3) says, without a look at our own PATH.
     fn execute(&mut self) -> Errno {
         let mut error = Errno::NOENT;
-        for file in &self.birth.files {
+        for file in &self.birth.candidates {
             error = match exec(file, &self.arguments, &self.environment) {
-                Errno::NOENT | Errno::NOTDIR => error,
+                Errno::NOENT | Errno::NOTDIR if error == Errno::ACCESS => error,
+                other @ (Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT) => other,
                 Errno::ACCESS => Errno::ACCESS,
                 Errno::NOEXEC => {
                     self.script[1] = file.as_ptr();

@@ -146,7 +146,7 @@ fn app_status(view: &View, key: &Key, seen: &Seen<AppStatus>, scribe: &Scribe) -
     let judged = report.status.phase.is_some() && is_this;
     let was_known = seen.status.as_ref().is_some_and(|status| status.phase.is_some());
     (judged && !(was_known && view.is_blind(engine))).then(|| {
-        let status = report.status.clone();
+        let status = AppStatus::clone(&report.status);
         AppStatus { conditions: scribe.dated(status.conditions), ..status }
     })
 }
@@ -267,7 +267,7 @@ mod tests {
         scene.reports("main", &["a"]);
         let status = app(&mut Judge::default(), &scene, 5).unwrap();
         assert_eq!((status.wanted, status.demand[0].age_milliseconds), (5, None));
-        scene.report("main").apps[0].status.phase = None;
+        scene.status("main").phase = None;
         assert_eq!(app(&mut Judge::default(), &scene, 5), None, "not judged yet");
         scene.reports("main", &["a"]).change_app("a", |seen| seen.uid = "another".to_owned());
         assert_eq!(app(&mut Judge::default(), &scene, 5), None, "that was a namesake");
@@ -324,10 +324,10 @@ mod tests {
         let mut judge = Judge::default();
         assert_eq!(times(&mut judge, &scene), [vec![time(7)], vec![time(7), time(7)]]);
         // A change is one, and its time stays from then on.
-        let ready = &mut scene.report("main").apps[0].status.conditions[0];
+        let ready = &mut scene.status("main").conditions[0];
         (ready.status, ready.last_transition_time) = ("True".to_owned(), time(8));
         assert_eq!(times(&mut judge, &scene)[1], [time(8), time(7)]);
-        scene.report("main").apps[0].status.conditions[0].last_transition_time = time(9);
+        scene.status("main").conditions[0].last_transition_time = time(9);
         assert_eq!(times(&mut judge, &scene)[1], [time(8), time(7)]);
     }
 

@@ -122,6 +122,11 @@ impl Scene {
         self.engines.get_mut(&pool_key(pool)).unwrap()
     }
 
+    /// Of the pool's first app.
+    pub fn status(&mut self, pool: &str) -> &mut AppStatus {
+        Arc::make_mut(&mut self.report(pool).apps[0].status)
+    }
+
     pub fn unready(&mut self, pool: &str, message: &str) -> &mut Self {
         self.report(pool).standing = Standing { message: message.to_owned(), ..Standing::default() };
         self
@@ -150,7 +155,7 @@ pub fn app_report(name: &str, pool: &str) -> AppReport {
         "spec": {"pool": pool, "template": {"resources": {"cpu": "100m", "memory": "32Mi"}, "command": ["/bin/true"]}},
     }))
     .unwrap();
-    AppReport { spec: Arc::new(spec), status: app_status() }
+    AppReport { spec: Arc::new(spec), status: Arc::new(app_status()), at: 0 }
 }
 
 pub fn app_status() -> AppStatus {

@@ -15,7 +15,7 @@ use crate::api::validated::Key;
 /// Decides what is to be done in the pool. Pure: the same inputs give the same plan, byte for byte.
 #[must_use]
 pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) {
-    memory.forget(world);
+    memory.follow(world);
     let claims = claims(world, &mut memory, now);
     let allocation = allocate(world, &claims, is_hands_off, now);
     let (retire, idle_until) = retire(world, &allocation.rooms.bases, &mut memory, now);
@@ -30,8 +30,8 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
 
 /// What each app wants.
 fn claims<'a>(world: &'a World, memory: &mut Memory, now: Millis) -> Vec<Claim<'a>> {
-    let with_spec = world.apps.iter().filter_map(|(key, view)| Some((key, view.spec.as_deref()?, view)));
-    with_spec.map(|(key, app, view)| Claim::of(key, app, view, memory.app(key), now)).collect()
+    let all = world.apps.iter().zip(memory.apps());
+    all.filter_map(|((key, view), memory)| Some(Claim::of(key, view.spec.as_deref()?, view, memory, now))).collect()
 }
 
 /// The gate: of a suspended or merely observed app nothing starts, ends or gives way.
@@ -41,7 +41,8 @@ fn is_hands_off(claim: &Claim) -> bool {
 
 fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
     let pool = Overview::of(seats, world, now);
-    let winners = |key: &Key| memory.giving_way(key).iter().map(|(_, winner)| winner);
+    let giving_way = memory.giving_way();
+    let winners = |key: &Key| giving_way.get(key).copied().unwrap_or_default().iter().map(|(_, winner)| winner);
     let mut verdicts: BTreeMap<Key, Verdict> =
         (seats.iter()).map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key)))).collect();
     let deleted = world.apps.iter().filter(|(_, view)| view.spec.is_none());

@@ -45,20 +45,33 @@ impl Memory {
         self.apps.entry(ending.app.clone()).or_default().crashes.count(ending, now);
     }
 
-    pub(super) fn app(&mut self, key: &Key) -> &mut AppMemory {
-        if !self.apps.contains_key(key) {
-            self.apps.insert(key.clone(), AppMemory::default());
-        }
+    fn app(&mut self, key: &Key) -> &mut AppMemory {
         self.apps.entry(key.clone()).or_default()
     }
 
-    pub(super) fn giving_way(&self, key: &Key) -> &[(Arc<str>, Key)] {
-        self.apps.get(key).map_or(&[], |app| &app.giving_way)
+    /// Of each app of the world that [`Self::follow`] has seen, in the same order.
+    pub(super) fn apps(&mut self) -> impl Iterator<Item = &mut AppMemory> {
+        self.apps.values_mut()
     }
 
-    /// Forgets apps that are gone and tasks that have ended.
-    pub(super) fn forget(&mut self, world: &World) {
-        self.apps.retain(|key, _| world.apps.contains_key(key));
+    /// Apps with tasks that end for others, and for whom.
+    pub(super) fn giving_way(&self) -> BTreeMap<&Key, &[(Arc<str>, Key)]> {
+        let losers = self.apps.iter().filter(|(_, app)| !app.giving_way.is_empty());
+        losers.map(|(key, app)| (key, &*app.giving_way)).collect()
+    }
+
+    /// Remembers the apps of the world and no others, so that both are in the same order, and forgets tasks that have ended.
+    pub(super) fn follow(&mut self, world: &World) {
+        let mut known = world.apps.keys().peekable();
+        self.apps.retain(|key, _| {
+            while known.next_if(|known| *known < key).is_some() {}
+            known.next_if_eq(&key).is_some()
+        });
+        if self.apps.len() < world.apps.len() {
+            for key in world.apps.keys() {
+                self.app(key);
+            }
+        }
         for (key, app) in self.apps.iter_mut().filter(|(_, app)| !app.giving_way.is_empty()) {
             let tasks = &world.apps[key].tasks;
             let ending = |id: &Arc<str>| tasks.iter().any(|task| task.id == *id && task.phase == TaskPhase::Stopping);

@@ -131,11 +131,11 @@ fn ages(encoder: &mut DescriptorEncoder, apps: &[Named]) -> fmt::Result {
     let samples = apps.iter().flat_map(|app| {
         let metrics = app.report.status.demand.iter();
         metrics.filter_map(|metric| {
-            let age = metric.age_milliseconds? as f64 / 1000.0;
+            let age = app.report.age(metric)? as f64 / 1000.0;
             Some((app.labels(Some(("metric", &metric.name))), age))
         })
     });
-    gauges(encoder, "app_demand_age_seconds", "Age of the last value of a metric of demand when last reported", samples)
+    gauges(encoder, "app_demand_age_seconds", "Age of the last value of a metric of demand", samples)
 }
 
 fn phases(encoder: &mut DescriptorEncoder, apps: &[Named]) -> fmt::Result {

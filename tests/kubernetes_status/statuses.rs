@@ -1,5 +1,6 @@
 //! Statuses, with an API server in order.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use microscaler::api::status::Phase;
@@ -251,7 +252,7 @@ async fn many_apps_keep_within_the_budget() {
     let before = rig.written();
     let busy = Instant::now();
     while busy.elapsed() < Duration::from_secs(5) {
-        rig.engine.change(|report| report.apps.iter_mut().for_each(|app| app.status.running += 1));
+        rig.engine.change(|report| report.apps.iter_mut().for_each(|app| Arc::make_mut(&mut app.status).running += 1));
         sleep(Duration::from_millis(20)).await;
     }
     let (writes, seconds) = (rig.written() - before, busy.elapsed().as_secs() + 1);

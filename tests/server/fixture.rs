@@ -9,6 +9,7 @@ use microscaler::backend::Standing;
 use microscaler::demand::{Board, PushDesk, Sources};
 use microscaler::engine::clock;
 use microscaler::engine::report::{AppReport, Ask, Event, EventKind, Handle, Report};
+use microscaler::policy::world::Millis;
 use microscaler::server::{Metrics, Pools, Readiness, Replicas, ServerState, serve};
 use microscaler::store::secrets::Secrets;
 use reqwest::{Client, Response};
@@ -108,7 +109,11 @@ pub fn report(pool: &Key, apps: Vec<MicroscaledApp>) -> Report {
         pool: Arc::new(object),
         status: serde_json::from_value(json!({"agents": 3, "tasks": 7})).unwrap(),
         standing: Standing { ready: true, connected: true, ..Standing::default() },
-        apps: apps.into_iter().map(|app| AppReport { spec: Arc::new(app), status: status.clone() }).collect(),
+        // Ages do not grow before that.
+        apps: apps
+            .into_iter()
+            .map(|app| AppReport { spec: Arc::new(app), status: status.clone().into(), at: Millis::MAX })
+            .collect(),
         leaving: std::collections::BTreeMap::new(),
         executors: Some(0),
         problems: vec!["bad.yaml:3: spec.x: unknown field".to_owned()],

@@ -55,7 +55,7 @@ async fn a_watcher_sees_each_new_state() {
     assert_eq!((name.as_str(), &data["apps"]["kind"]), ("snapshot", &json!("MicroscaledAppList")));
     assert_eq!(data["pools"]["items"][0]["status"]["tasks"], 7);
     for wanted in [6, 7] {
-        fixture.engine.reports.send_modify(|report| Arc::make_mut(report).apps[0].status.wanted = wanted);
+        fixture.engine.reports.send_modify(|report| Arc::make_mut(&mut Arc::make_mut(report).apps[0].status).wanted = wanted);
         assert_eq!(stream.next().await.unwrap().1["apps"]["items"][0]["status"]["wanted"], wanted);
     }
     let (_engine, handle) = engine("late", Vec::new());
