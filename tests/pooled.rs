@@ -5,33 +5,16 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use microscaler_testbed::{Agent, BUSYBOX, Builder, Cluster, Docker, Feature, busybox_image, can_or_skip};
-use support::pooled::{PROGRAM, executor_pids, executors};
+use microscaler_testbed::{BUSYBOX, Cluster, Docker, Feature, busybox_image, can_or_skip};
+use support::pooled::{PROGRAM, agent, cluster_of, executor_pids, executors, kill, pooled};
 use support::{PUSHED, REMAINDER, SLOT, Scaler, app, running, wait_for};
 
 fn pool(mesos: &Cluster, more: &str) -> String {
     support::pooled::pool(mesos, PROGRAM, more)
 }
 
-fn pooled(name: &str, spec: &str) -> String {
-    app(name, spec, SLOT, "launch: pooled\nshell: exec sleep 100000")
-}
-
 fn at_once(spec: &str) -> String {
     format!("behavior: {{scaleDown: {{stabilizationWindowMilliseconds: 0}}}}\n{spec}")
-}
-
-fn agent() -> Agent {
-    Agent::default().resources("cpus:4.1;mem:4096;disk:4096;ports:[31000-31999]")
-}
-
-fn cluster_of(agents: Vec<Agent>) -> Cluster {
-    agents.into_iter().fold(Cluster::builder().fast_failure_detection(), Builder::agent).start().unwrap()
-}
-
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 fn condition(scaler: &Scaler, name: &str, kind: &str) -> Option<(String, String)> {
@@ -83,18 +66,20 @@ fn a_full_pool_makes_room_for_executors_and_then_swaps() {
 #[test]
 fn an_executor_that_dies_takes_its_replicas_along_and_all_is_made_anew() {
     let mesos = cluster_of(vec![agent()]);
-    let manifests = [("pool.yaml", &*pool(&mesos, "")), ("web.yaml", &*pooled("web", "replicas: 4"))];
+    let manifests = [("pool.yaml", &*pool(&mesos, "")), ("web.yaml", &*pooled("web", "replicas: 8"))];
     let scaler = Scaler::start(&mesos, &manifests);
-    scaler.settle(&mesos, &[("web", 4)]);
+    scaler.settle(&mesos, &[("web", 8)]);
     let before: BTreeSet<String> = running(&mesos, "web").into_iter().collect();
     let [pid] = executor_pids(&mesos)[..] else { panic!("one executor") };
     kill(pid);
     scaler.wait("other tasks in place of those", || {
+        let reason = scaler.reason("web");
+        assert!(!reason.contains("no agent meets"), "the agent has lost them all at once, and is not to blame: {reason}");
         let now = running(&mesos, "web");
-        now.len() == 4 && now.iter().all(|task| !before.contains(task))
+        now.len() == 8 && now.iter().all(|task| !before.contains(task))
     });
-    scaler.settle(&mesos, &[("web", 4)]);
-    assert_eq!(mesos.processes().len(), 4, "nothing is left of the old ones");
+    scaler.settle(&mesos, &[("web", 8)]);
+    assert_eq!(mesos.processes().len(), 8, "nothing is left of the old ones");
     let ended = mesos.tasks().unwrap().into_iter().find(|task| before.contains(&task.id)).unwrap();
     assert_eq!(ended.state, "TASK_FAILED");
     assert!(!scaler.reason("web").contains("crash"), "no fault of theirs: {}", scaler.reason("web"));

@@ -63,6 +63,8 @@ pub struct Ending {
     pub how: End,
     /// In the words of the backend: "Command exited with status 1".
     pub message: Arc<str>,
+    /// When it was launched, or first heard of.
+    pub born: Millis,
     pub ran_ms: u64,
 }
 

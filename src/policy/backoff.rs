@@ -18,8 +18,8 @@ const REFUSED_COUNTS: u32 = 3;
 const AGENT_FAILURES: usize = 5;
 const AGENT_SPAN_MS: u64 = 60_000;
 const BARRED_MS: u64 = 300_000;
-/// More tasks than this that came to nothing on one agent within [`VAIN_SPAN_MS`], through no fault of theirs, bar it for a while.
-const VAIN_STARTS: usize = 5;
+/// More tries than this that came to nothing on one agent within [`VAIN_SPAN_MS`], through no fault of the tasks, bar it for a while.
+const VAIN_TRIES: usize = 5;
 const VAIN_SPAN_MS: u64 = 10_000;
 const VAIN_BARRED_MS: u64 = 60_000;
 
@@ -29,10 +29,8 @@ pub(super) struct Crashes {
     by_version: BTreeMap<Version, Crash>,
     by_agent: BTreeMap<AgentIx, VecDeque<Millis>>,
     barred: BTreeMap<AgentIx, Millis>,
-    /// Tasks dropped or lost, which are nobody's crash, by agent.
+    /// Tries whose tasks were dropped or lost, which is nobody's crash, by agent. All that an executor takes along when it dies is one.
     vain: BTreeMap<AgentIx, VecDeque<Millis>>,
-    /// When the oldest of the tasks that were on their way up at the last review was started.
-    oldest_start: Millis,
 }
 
 /// The failed tries of one template.
@@ -64,14 +62,13 @@ impl Crashes {
         let weight = match ending.how {
             End::Failed | End::Finished => 1,
             End::Refused => REFUSED_COUNTS,
-            End::Dropped | End::Lost => return self.note_vain(ending.agent, now),
+            End::Dropped | End::Lost => return self.note_vain(ending, now),
             End::Killed => return,
         };
         let Some(version) = ending.version else { return };
         let new = Crash { failures: 0, last_at: 0, counted_at: 0, message: Arc::clone(&ending.message) };
         let crash = self.by_version.entry(version).or_insert(new);
-        // Of a task that failed on its way up it is not known when it was started, only that it was among these.
-        let began = if ending.ran_ms == 0 { self.oldest_start.min(now) } else { now.saturating_sub(ending.ran_ms) };
+        let began = began(ending, now);
         if ending.ran_ms >= GOOD_AFTER_MS {
             (crash.failures, crash.counted_at) = (weight, now);
         } else if crash.failures == 0 || (began >= crash.counted_at && now > crash.counted_at) {
@@ -84,12 +81,16 @@ impl Crashes {
         times.drain(..times.len().saturating_sub(AGENT_FAILURES + 1));
     }
 
-    /// Where tasks get lost again and again no more are sent for now.
-    fn note_vain(&mut self, agent: AgentIx, now: Millis) {
+    /// Where tasks get lost again and again no more are sent for now. What began before the last loss was noted belongs to that one.
+    fn note_vain(&mut self, ending: &Ending, now: Millis) {
+        let agent = ending.agent;
         let times = self.vain.entry(agent).or_default();
         times.retain(|at| at + VAIN_SPAN_MS > now);
+        if times.back().is_some_and(|last| began(ending, now) < *last || now == *last) {
+            return;
+        }
         times.push_back(now);
-        if times.len() > VAIN_STARTS {
+        if times.len() > VAIN_TRIES {
             let until = self.barred.entry(agent).or_default();
             *until = (*until).max(now + VAIN_BARRED_MS);
             self.vain.remove(&agent);
@@ -102,8 +103,6 @@ impl Crashes {
         if self.by_version.is_empty() && self.by_agent.is_empty() && self.barred.is_empty() {
             return None;
         }
-        let on_their_way = tasks.iter().filter(|task| task.version == Some(version) && task.phase == TaskPhase::Starting);
-        self.oldest_start = on_their_way.map(|task| task.born).min().unwrap_or(now);
         self.by_version.retain(|v, crash| {
             let good = |task: &Task| {
                 let since = task.since.max(crash.last_at);
@@ -140,6 +139,11 @@ impl Crashes {
     }
 }
 
+/// When the task began to run or, if it never did, to start.
+fn began(ending: &Ending, now: Millis) -> Millis {
+    if ending.ran_ms == 0 { ending.born.min(now) } else { now.saturating_sub(ending.ran_ms) }
+}
+
 fn serves(task: &Task) -> bool {
     task.phase == TaskPhase::Running && task.ready
 }
@@ -153,7 +157,7 @@ mod tests {
 
     fn ending(how: End, agent: u32, ran_ms: u64) -> Ending {
         let (app, task, message) = (Key::new("n", "a"), "t".into(), "exited with status 1".into());
-        Ending { app, task, agent: AgentIx(agent), version: Some(V), how, message, ran_ms }
+        Ending { app, task, agent: AgentIx(agent), version: Some(V), how, message, born: 0, ran_ms }
     }
 
     fn task(agent: u32, since: Millis) -> Task {
@@ -195,15 +199,11 @@ mod tests {
     #[test]
     fn tasks_started_together_that_never_ran_are_one_try() {
         let mut crashes = Crashes::default();
-        let starting = |born| Task { phase: TaskPhase::Starting, ready: false, ..task(0, born) };
-        crashes.review(V, &[starting(900), starting(900)], 900);
-        for at in 1000..1010 {
-            crashes.count(&ending(End::Failed, 0, 0), at);
-            // What replaces the first to fail is on its way before the last has failed.
-            crashes.review(V, &[starting(900), starting(1001)], at);
-        }
-        assert_eq!(crashes.review(V, &[starting(1001)], 1010).map(|c| c.failures), Some(1));
-        crashes.count(&ending(End::Failed, 0, 0), 1100);
+        let started = |born| Ending { born, ..ending(End::Failed, 0, 0) };
+        (1000..1010).for_each(|at| crashes.count(&started(900), at));
+        assert_eq!(crashes.review(V, &[], 1010).map(|c| c.failures), Some(1));
+        // It replaced the first to fail, and was on its way before the last had failed.
+        crashes.count(&started(1001), 1100);
         assert_eq!(crashes.review(V, &[], 1100).map(|c| c.failures), Some(2), "the second try");
     }
 
@@ -226,15 +226,26 @@ mod tests {
     #[test]
     fn an_agent_that_loses_tasks_again_and_again_is_barred_for_a_minute() {
         let mut crashes = Crashes::default();
-        (0..5).for_each(|n| crashes.count(&ending(End::Dropped, 3, 0), 1000 + n));
-        crashes.count(&ending(End::Lost, 3, 0), 11_000);
+        let lost = |how, born| Ending { born, ..ending(how, 3, 0) };
+        (0..5).for_each(|n| crashes.count(&lost(End::Dropped, 999 + n), 1000 + n));
+        crashes.count(&lost(End::Lost, 10_999), 11_000);
         assert_eq!(crashes.barred().count(), 0, "these are spread over more than ten seconds");
-        (0..5).for_each(|n| crashes.count(&ending(End::Lost, 3, 0), 12_000 + n));
+        (0..5).for_each(|n| crashes.count(&lost(End::Lost, 11_999 + n), 12_000 + n));
         assert_eq!(crashes.barred().collect::<Vec<_>>(), [AgentIx(3)]);
         assert_eq!(crashes.review(V, &[], 12_005), None, "no crash");
         assert_eq!(crashes.wake_at(&[], 12_005), Some(72_004));
         crashes.review(V, &[], 72_004);
         assert_eq!(crashes.barred().count(), 0);
+    }
+
+    #[test]
+    fn tasks_lost_together_are_lost_once() {
+        let mut crashes = Crashes::default();
+        (1000..1020).for_each(|at| crashes.count(&ending(End::Lost, 3, 500), at));
+        // What was sent to their executor before it was known to be dead.
+        (1020..1040).for_each(|at| crashes.count(&Ending { born: 1001, ..ending(End::Dropped, 3, 0) }, at));
+        assert_eq!(crashes.barred().count(), 0);
+        assert_eq!(crashes.vain[&AgentIx(3)], [1000, 1020]);
     }
 
     #[test]

@@ -383,6 +383,7 @@ impl Sim {
             version: task.version,
             how,
             message: "exited with status 1".into(),
+            born: task.born,
             ran_ms: if task.phase == TaskPhase::Starting { 0 } else { self.now - task.born },
         };
         self.memory.ended(&ending, self.now);

@@ -1,15 +1,42 @@
 //! What tests and benches of pooled apps share.
 
-use microscaler_testbed::{Cluster, marked};
+use microscaler_testbed::{Agent, Builder, Cluster, marked};
 use serde_json::{Value, json};
+
+use super::{SLOT, app};
 
 /// The pool `default` whose agents start executors from this program; `more` is further fields of `mesos`, indented by four.
 pub fn pool(mesos: &Cluster, program: &str, more: &str) -> String {
+    pool_with(mesos, &format!("path: {program}"), more)
+}
+
+/// The same, with any fields of `executor`.
+pub fn pool_with(mesos: &Cluster, executor: &str, more: &str) -> String {
     format!(
         "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  mesos:\n    \
-         masters: [\"{}\"]\n    executor: {{path: {program}}}\n{more}",
+         masters: [\"{}\"]\n    executor: {{{executor}}}\n{more}",
         mesos.master_url(),
     )
+}
+
+/// An app of pooled replicas that sleep until they are ended.
+pub fn pooled(name: &str, spec: &str) -> String {
+    app(name, spec, SLOT, "launch: pooled\nshell: exec sleep 100000")
+}
+
+/// Room for eight replicas of [`SLOT`] and their executors.
+pub fn agent() -> Agent {
+    Agent::default().resources("cpus:4.1;mem:4096;disk:4096;ports:[31000-31999]")
+}
+
+pub fn cluster_of(agents: Vec<Agent>) -> Cluster {
+    agents.into_iter().fold(Cluster::builder().fast_failure_detection(), Builder::agent).start().unwrap()
+}
+
+/// kill -9.
+pub fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// The program under test.

@@ -278,6 +278,7 @@ impl Ledger {
             } else {
                 message(status)
             },
+            born: task.born,
             ran_ms: side.ran_since.map_or(0, |since| now.saturating_sub(since)),
         });
     }

@@ -55,9 +55,19 @@ pub const BUSYBOX: &str = "local/busybox:1";
 /// # Errors
 /// If busybox cannot be installed, or the file not be written.
 pub fn busybox_image(directory: &Path) -> Result<PathBuf> {
+    busybox_image_with(directory, &[])
+}
+
+/// As [`busybox_image`], but with further files in it, executable: each is named here, and by its path in the image.
+///
+/// # Errors
+/// As before, or if there is no such file.
+pub fn busybox_image_with(directory: &Path, files: &[(PathBuf, PathBuf)]) -> Result<PathBuf> {
     install(Some(Extra::Images))?;
     let script = scripts().join("make-image");
-    let status = Command::new(&script).arg(directory).status().with_context(|| format!("{} cannot be run", script.display()))?;
+    let mut command = Command::new(&script);
+    command.arg(directory).args(files.iter().flat_map(|(here, there)| [here, there]));
+    let status = command.status().with_context(|| format!("{} cannot be run", script.display()))?;
     ensure!(status.success(), "{} failed, {status}: see its messages", script.display());
     Ok(directory.join(format!("{BUSYBOX}.tar")))
 }

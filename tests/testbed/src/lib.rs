@@ -49,6 +49,6 @@ pub use daemon::Daemon;
 pub use docker::{Docker, docker_container};
 pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
-pub use install::{BUSYBOX, Extra, busybox_image, install, install_kubernetes};
+pub use install::{BUSYBOX, Extra, busybox_image, busybox_image_with, install, install_kubernetes};
 pub use kubernetes::ControlPlane;
 pub use task::{Task, Tasks};

@@ -33,7 +33,7 @@ fn a_task_runs_in_an_image_with_a_volume() {
     let data = directory.path().display().to_string();
     let mut rig = Rig::with_agent(Agent::default().images(&images));
 
-    rig.launch("inside", "cat /data/greeting; ls -d /usr; pwd; echo $WORD $PATH; touch /data/seen; echo in > written; exec sleep 1000", |task| {
+    rig.launch("inside", "cat /data/greeting; ls -d /usr; pwd; echo $WORD $PATH; echo in > written; touch /data/seen; exec sleep 1000", |task| {
         in_image(task, &data);
         task["command"]["environment"] = json!({ "variables": [{ "name": "WORD", "value": "passed" }] });
         task["check"] = json!({ "type": "COMMAND", "command": { "command": { "value": "test -f /data/seen && test ! -d /usr" } },

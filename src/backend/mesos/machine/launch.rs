@@ -29,7 +29,7 @@ impl Machine {
         }
         if !self.standing.ready {
             // Written to nobody: the kills are repeated once orders can be given, the launches are told to have failed.
-            self.dropped.extend(orders.launches.iter().map(|launch| dropped(launch, "not connected")));
+            self.dropped.extend(orders.launches.iter().map(|launch| dropped(launch, "not connected", now)));
             return;
         }
         out.calls.extend(orders.retire.iter().filter_map(|order| self.bases.retire(world, order, now)));
@@ -78,7 +78,7 @@ impl Machine {
         for launch in &batch.replicas {
             match self.replica(launch, &mut stock, &mut next_port, world, now) {
                 Some(info) => task_infos.push(info),
-                None => self.dropped.push(dropped(launch, "the offer is gone")),
+                None => self.dropped.push(dropped(launch, "the offer is gone", now)),
             }
         }
         for launch in &batch.preparations {
@@ -130,7 +130,7 @@ impl Machine {
     }
 }
 
-fn dropped(launch: &Launch, why: &str) -> Ending {
+fn dropped(launch: &Launch, why: &str, now: Millis) -> Ending {
     Ending {
         app: launch.app.key.clone(),
         task: launch.id.clone(),
@@ -138,6 +138,7 @@ fn dropped(launch: &Launch, why: &str) -> Ending {
         version: Some(launch.app.version),
         how: End::Dropped,
         message: why.into(),
+        born: now,
         ran_ms: 0,
     }
 }
