@@ -1,4 +1,5 @@
-//! The planner at full size: 1,000 agents, 1,000 apps, 50,000 tasks.
+//! The planner at full size: 1,000 agents, 1,000 apps, 50,000 tasks; and at rest, with room for one more: 500 agents, 1,000 apps, 5,000
+//! tasks, as `scale` has them.
 //!
 //! Aims: one changed demand re-planned in under 5 ms, everything planned from nothing in under 200 ms.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::cast_precision_loss)]
@@ -10,16 +11,25 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use microscaler::api::validated::{App, Base, TargetValue};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{BasePhase, Fitted, Reading, Task, TaskPhase, World};
 use microscaler::policy::{Memory, decide};
 use sim::{Habits, Sim, app, key, metric};
 
-const AGENTS: usize = 1000;
-const APPS: usize = 1000;
-const TASKS_PER_APP: i64 = 50;
+#[derive(Clone, Copy)]
+struct Size {
+    agents: usize,
+    apps: usize,
+    tasks_per_app: i64,
+    /// A tenth of the apps live on spare room.
+    fills: bool,
+}
+
+const FULL: Size = Size { agents: 1000, apps: 1000, tasks_per_app: 50, fills: true };
+const ROOMY: Size = Size { agents: 500, apps: 1000, tasks_per_app: 5, fills: false };
 
 /// Counts what is allocated and not yet freed.
 struct Counting;
@@ -41,19 +51,19 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A pool of agents with 16 cores, most of them used when every app has what it wants; a tenth of the apps live on spare room.
-fn nothing_runs() -> World {
+/// A pool of agents with 16 cores; of the full one most are used when every app has what it wants.
+fn nothing_runs(size: Size) -> World {
     let mut sim = Sim::new(Habits { start_ms: 0, stop_ms: 0, offer_ms: 0, ..Habits::default() });
-    for rack in 0..AGENTS {
+    for rack in 0..size.agents {
         sim.add_agent(Resources::new(16_000, 65_536), &[("rack", ["a", "b", "c", "d"][rack % 4])]);
     }
-    for n in 0..APPS {
+    for n in 0..size.apps {
         let mut spec = app(&format!("app-{n:04}"));
         spec.priority = i32::try_from(1 + n % 10).unwrap();
         spec.min = 2;
         spec.size = Resources::new([200, 250, 300, 500][n % 4], [64, 128, 256][n % 3]);
         spec.demand = vec![metric("load", TargetValue::Average(10.0), u64::MAX)];
-        if n % 10 == 9 {
+        if size.fills && n % 10 == 9 {
             spec.remainder = Some(1);
             spec.max = 60;
         }
@@ -62,14 +72,14 @@ fn nothing_runs() -> World {
         }
         let name = spec.key.name().to_owned();
         sim.set_app(spec);
-        sim.push(&name, (TASKS_PER_APP * 10) as f64);
+        sim.push(&name, (size.tasks_per_app * 10) as f64);
     }
     sim.world
 }
 
 /// Carries out the starts of a plan at once.
-fn all_runs() -> (World, Memory) {
-    let mut world = nothing_runs();
+fn all_runs(size: Size) -> (World, Memory) {
+    let mut world = nothing_runs(size);
     let (plan, memory) = decide(&world, Memory::default(), 1000);
     for (serial, start) in plan.starts.iter().enumerate() {
         let view = world.apps.get_mut(&start.app).unwrap();
@@ -131,9 +141,22 @@ fn processor_ms<I, O>(setup: impl Fn() -> I, run: impl Fn(I) -> O) -> f64 {
     (0..20).map(|_| once()).fold(f64::INFINITY, f64::min)
 }
 
+/// What most decisions are: one app wants one more, there is room for it, and its executor is there.
+fn one_more_at_rest(group: &mut BenchmarkGroup<WallTime>) {
+    let (world, _) = all_runs(ROOMY);
+    let mut world = with_executors(&world, true);
+    let (_, memory) = decide(&world, Memory::default(), 1999);
+    push(&mut world, "app-0000", 60.0);
+    let (plan, _) = decide(&world, memory.clone(), 2000);
+    println!("one_more_at_rest: {} starts, {} waits", plan.starts.len(), plan.waits.len());
+    group.bench_function("one_more_at_rest", |b| {
+        b.iter_batched(|| memory.clone(), |memory| decide(&world, memory, 2000), BatchSize::LargeInput);
+    });
+}
+
 fn planner(c: &mut Criterion) {
     let before = LIVE.load(Ordering::Relaxed);
-    let (world, memory) = all_runs();
+    let (world, memory) = all_runs(FULL);
     let both = LIVE.load(Ordering::Relaxed) - before;
     let copy = memory.clone();
     let remembered = LIVE.load(Ordering::Relaxed) - before - both;
@@ -162,7 +185,8 @@ fn planner(c: &mut Criterion) {
         println!("{name}: {} prepared, {} starts, {} stops", plan.prepare.len(), plan.starts.len(), plan.stops.len());
         println!("{name}: {:.2} ms of processor time", processor_ms(|| memory.clone(), |memory| decide(&world, memory, 2000)));
     }
-    let world = nothing_runs();
+    one_more_at_rest(&mut group);
+    let world = nothing_runs(FULL);
     println!(
         "all_from_nothing: {:.2} ms of processor time",
         processor_ms(Memory::default, |memory| decide(&world, memory, 1000))

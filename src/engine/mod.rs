@@ -15,6 +15,7 @@
 //! | plan → events for people | [`events`] |
 //! | reaction and convergence times | [`progress`] |
 //! | what the rest of the program sees of an engine | [`report`] |
+//! | what is done when nothing else is | `rest` |
 //! | whether this process is the one that acts | [`leadership`] |
 //! | the only caller of clocks | [`clock`] |
 
@@ -44,6 +45,7 @@ pub mod pools;
 mod preparations;
 pub mod progress;
 pub mod report;
+mod rest;
 pub mod snapshot;
 pub mod status;
 
@@ -51,6 +53,7 @@ use changes::{Change, Changed};
 use dispatch::Dispatcher;
 use progress::Progress;
 use report::{Ask, Event, Journal, Report};
+use rest::Rest;
 
 /// Status is published at most this often, and in any case after [`HEARTBEAT`], with the newest values.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
@@ -112,6 +115,7 @@ pub struct Engine<B> {
     /// Something has changed that people wait for.
     unpublished: bool,
     changed: Changed,
+    rest: Rest,
     backend_wake: Option<Millis>,
 }
 
@@ -156,6 +160,7 @@ impl<B: Backend> Engine<B> {
             published: None,
             unpublished: true,
             changed: Changed::default(),
+            rest: Rest::default(),
             backend_wake: None,
         }
     }
@@ -281,6 +286,7 @@ impl<B: Backend> Engine<B> {
         // Before all that runs is known, a judgement is for show: what it remembers as the state at the start would be wrong.
         self.memory = if self.in_control { memory } else { Memory::default() };
         self.inputs.metrics.decision(clock::instant() - started);
+        self.rest.stir(started);
         let cause = self.cause.take();
         // Orders first: everybody else can wait.
         self.give_orders(&plan, cause, now);
@@ -392,6 +398,7 @@ impl<B: Backend> Engine<B> {
         if self.published.is_some_and(|published| now < published + interval) {
             return;
         }
+        self.rest.tidy(now);
         self.published = Some(now);
         self.unpublished = false;
         let (previous, changed) = (self.outputs.reports.borrow().clone(), std::mem::take(&mut self.changed));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -57,7 +58,12 @@ pub fn follow(path: &Path, given: Vec<Object>) -> Result<SpecsFeed, Error> {
     let (notices, mut noticed) = mpsc::channel(1);
     let unwatchable = |source| Error::Unwatchable { path: path.to_owned(), source };
     // A full channel already holds a notice; one is enough for any number of changes.
-    let mut watcher = notify::recommended_watcher(move |_| notices.try_send(()).unwrap_or(())).map_err(unwatchable)?;
+    let heed = move |event| {
+        if may_have_changed(&event) {
+            notices.try_send(()).unwrap_or(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(heed).map_err(unwatchable)?;
     std::fs::read_dir(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     watcher.watch(path, RecursiveMode::Recursive).map_err(unwatchable)?;
 
@@ -80,6 +86,12 @@ pub fn follow(path: &Path, given: Vec<Object>) -> Result<SpecsFeed, Error> {
         }
     });
     Ok(feed)
+}
+
+/// To read the directory is an event, too, and to answer that by reading it again would never end.
+fn may_have_changed(event: &notify::Result<Event>) -> bool {
+    let is_written = |kind: AccessKind| kind == AccessKind::Close(AccessMode::Write);
+    !event.as_ref().is_ok_and(|event| matches!(event.kind, EventKind::Access(kind) if !is_written(kind)))
 }
 
 /// What is known of the directory.
@@ -312,4 +324,21 @@ pub fn manifests(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (SystemTime, 
 
 fn is_manifest(path: &Path) -> bool {
     matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessMode, CreateKind};
+
+    use super::*;
+
+    #[test]
+    fn reading_is_no_change() {
+        let changed = |kind| may_have_changed(&Ok(Event::new(kind)));
+        let accesses =
+            [AccessKind::Open(AccessMode::Any), AccessKind::Close(AccessMode::Read), AccessKind::Close(AccessMode::Write)];
+        assert_eq!(accesses.map(|kind| changed(EventKind::Access(kind))), [false, false, true]);
+        assert!(changed(EventKind::Create(CreateKind::File)) && changed(EventKind::Any));
+        assert!(may_have_changed(&Err(notify::Error::generic("the queue has run over"))));
+    }
 }
