@@ -65,6 +65,13 @@ pub struct Times {
     pub down: Vec<Duration>,
 }
 
+impl Times {
+    pub fn take(&mut self, other: Self) {
+        self.up.extend(other.up);
+        self.down.extend(other.down);
+    }
+}
+
 pub trait Contender {
     /// Before the first round of a case.
     fn prepare(&mut self, case: Case);

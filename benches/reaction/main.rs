@@ -3,7 +3,7 @@
 //! Both run in turn on the same real Mesos (four agents, which share this machine with everything else), and the same onlooker times
 //! both: a subscription to the master's own operator events. The bare client knows beforehand what to launch and which tasks to kill; it
 //! asks for room in the same way (REVIVE), acknowledges at once, and kills and launches with one write. For pooled tasks it has a bare
-//! executor, which does nothing but fork; another that only pretends shows what Mesos itself takes.
+//! executor, which does nothing but start processes; another that only pretends shows what Mesos itself takes.
 //!
 //! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
 //! `target/bench/reaction.svg`. With words, only what they name is measured: intervals (`1secs`), launches (`pooled`), cases (`+1`);
@@ -64,11 +64,20 @@ fn named<T: Copy>(all: &[T], name: impl Fn(&T) -> String, words: &[String]) -> V
     if named.is_empty() { all.to_vec() } else { named }
 }
 
-/// These cases on one cluster, by each contender in turn. Each goes first at one of the intervals, as a cluster gets slower with use.
+/// These cases by each contender, in two halves on clusters of their own. Each goes first in one of them: a cluster gets slower with use,
+/// and a machine has its moods.
 fn compare(interval: &str, launch: Launch, cases: &[Case], rounds: usize) -> Vec<Row> {
+    let [mut first, second] = [false, true].map(|floor_first| half(interval, launch, cases, rounds.div_ceil(2), floor_first));
+    for (row, more) in first.iter_mut().zip(second) {
+        row.take(more);
+    }
+    first
+}
+
+fn half(interval: &str, launch: Launch, cases: &[Case], rounds: usize, floor_first: bool) -> Vec<Row> {
     let mesos = cluster(interval);
     let floor = || measure_all(&mut Bare::start(&mesos, launch.floor(), Habit::Plain), cases, rounds);
-    let early = (interval != INTERVALS[0]).then(floor);
+    let early = floor_first.then(floor);
     let (ours, reaction) = {
         let mut ours = Ours::start(&mesos, launch);
         let times = measure_all(&mut ours, cases, rounds);

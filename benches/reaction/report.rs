@@ -22,6 +22,22 @@ pub struct Row {
     pub reaction: Value,
 }
 
+impl Row {
+    /// More rounds of the same.
+    pub fn take(&mut self, other: Self) {
+        self.ours.take(other.ours);
+        self.floor.take(other.floor);
+        self.pretended = self.pretended.take().zip(other.pretended).map(|(mut times, more)| {
+            times.take(more);
+            times
+        });
+        // Of two shares, the greater one.
+        if other.reaction["p99"].as_f64() > self.reaction["p99"].as_f64() {
+            self.reaction = other.reaction;
+        }
+    }
+}
+
 /// In milliseconds.
 #[derive(Clone, Copy, Default)]
 pub struct Summary {
