@@ -13,6 +13,7 @@ use serde_json::Value;
 use support::operator::{Kubernetes, Operator};
 use support::pooled::{PROGRAM, agent, cluster_of, executor_pids, executors, kill, pool, pool_with, pooled};
 use support::{PUSHED, SLOT, Scaler, alive, app, microscaler, running};
+use tempfile::TempDir;
 
 /// What is delivered: the executor alone, which every way of delivery takes as well as the whole program.
 const EXECUTOR: &str = env!("CARGO_BIN_EXE_microscaler-executor");
@@ -76,11 +77,18 @@ fn libraries(program: &str) -> Vec<PathBuf> {
     words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).filter(|path| path.is_file()).collect()
 }
 
-/// A busybox with the executor in it, and what that one needs to run.
-fn image_with_executor(directory: &Path) {
+/// An agent that has a busybox with the executor in it, and what that one needs to run; `None` where there are no images. The directory
+/// is where the agent finds the image.
+fn with_image(test: &str) -> Option<(TempDir, Cluster)> {
+    if !can_or_skip(Feature::Images, test) {
+        return None;
+    }
+    let images = tempfile::tempdir().unwrap();
     let libraries = libraries(EXECUTOR).into_iter().map(|library| (library.clone(), library));
     let files: Vec<_> = libraries.chain([(EXECUTOR.into(), PROGRAM_IN_IMAGE.into())]).collect();
-    busybox_image_with(directory, &files).unwrap();
+    busybox_image_with(images.path(), &files).unwrap();
+    let mesos = cluster_of(vec![agent().images(images.path())]);
+    Some((images, mesos))
 }
 
 /// Replicas that live only inside of that image: no other root has its program and no /usr/share.
@@ -91,12 +99,7 @@ fn pooled_in_image(name: &str, spec: &str) -> String {
 
 #[test]
 fn an_executor_is_found_in_the_image_and_elsewhere_on_the_agent() {
-    if !can_or_skip(Feature::Images, "an_executor_is_found_in_the_image_and_elsewhere_on_the_agent") {
-        return;
-    }
-    let images = tempfile::tempdir().unwrap();
-    image_with_executor(images.path());
-    let mesos = cluster_of(vec![agent().images(images.path())]);
+    let Some((_images, mesos)) = with_image("an_executor_is_found_in_the_image_and_elsewhere_on_the_agent") else { return };
     let pool = pool_with(&mesos, &format!("path: {PROGRAM}, pathInImages: {PROGRAM_IN_IMAGE}"), "");
     let manifests = [
         ("pool.yaml", &*pool),
@@ -112,12 +115,7 @@ fn an_executor_is_found_in_the_image_and_elsewhere_on_the_agent() {
 
 #[test]
 fn a_fetched_executor_runs_in_images_too() {
-    if !can_or_skip(Feature::Images, "a_fetched_executor_runs_in_images_too") {
-        return;
-    }
-    let images = tempfile::tempdir().unwrap();
-    image_with_executor(images.path());
-    let mesos = cluster_of(vec![agent().images(images.path())]);
+    let Some((_images, mesos)) = with_image("a_fetched_executor_runs_in_images_too") else { return };
     let pool = pool_with(&mesos, &format!("uri: \"file://{EXECUTOR}\""), "");
     let scaler = Scaler::start(&mesos, &[("pool.yaml", &pool), ("web.yaml", &pooled_in_image("web", "replicas: 3"))]);
     scaler.settle(&mesos, &[("web", 3)]);

@@ -27,10 +27,9 @@ impl Row {
     pub fn take(&mut self, other: Self) {
         self.ours.take(other.ours);
         self.floor.take(other.floor);
-        self.pretended = self.pretended.take().zip(other.pretended).map(|(mut times, more)| {
+        if let (Some(times), Some(more)) = (&mut self.pretended, other.pretended) {
             times.take(more);
-            times
-        });
+        }
         // Of two shares, the greater one.
         if other.reaction["p99"].as_f64() > self.reaction["p99"].as_f64() {
             self.reaction = other.reaction;

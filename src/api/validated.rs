@@ -11,7 +11,7 @@ use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
 
-/// `namespace/name` of an app or a pool; cheap to clone, ordered by namespace and name.
+/// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Key(Arc<str>);

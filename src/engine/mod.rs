@@ -290,13 +290,12 @@ impl<B: Backend> Engine<B> {
         let cause = self.cause.take();
         // Orders first: everybody else can wait.
         self.give_orders(&plan, cause, now);
-        let before = std::mem::replace(&mut self.plan, plan);
-        self.take_changes(&before, cause.unwrap_or(started), started);
+        self.take_plan(plan, cause.unwrap_or(started), started);
     }
 
-    /// Looks at what differs from the plan before.
-    fn take_changes(&mut self, before: &Plan, cause: Instant, now: Instant) {
-        let plan = std::mem::take(&mut self.plan);
+    /// Puts the plan in the place of the one before, and looks at what differs.
+    fn take_plan(&mut self, plan: Plan, cause: Instant, now: Instant) {
+        let before = std::mem::take(&mut self.plan);
         let changes = changes::between(&before.verdicts, &plan.verdicts);
         self.observe(&plan, &changes, cause, now);
         self.tell_of(&plan, &changes);

@@ -19,7 +19,7 @@ pub struct Report {
     pub pool: Arc<MicroscalingPool>,
     pub status: PoolStatus,
     pub standing: Standing,
-    /// In order of namespace and name.
+    /// In order of their keys.
     pub apps: Vec<AppReport>,
     /// Apps that are gone from the specs, or have moved to another pool, with how many of their tasks have not ended here.
     pub leaving: BTreeMap<Key, usize>,
@@ -32,6 +32,7 @@ pub struct Report {
 /// An app's spec in force and its status. Serialized as the `MicroscaledApp` that kubectl would show.
 #[derive(Clone, Debug)]
 pub struct AppReport {
+    pub key: Key,
     pub spec: Arc<MicroscaledApp>,
     /// With the ages that values had at `at`; the same as in the last report if nothing has changed.
     pub status: Arc<AppStatus>,

@@ -48,10 +48,8 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
     let mut before = previous.apps.iter().peekable();
     let mut bases = Preparations::new(sight.world);
     let apps = apps.map(|(key, spec)| {
-        let name = |report: &AppReport| (report.spec.metadata.namespace.clone(), report.spec.metadata.name.clone());
-        let this = (Some(key.namespace().to_owned()), Some(key.name().to_owned()));
-        while before.next_if(|report| name(report) < this).is_some() {}
-        app_report(sight, (key, spec), bases.of(&spec.app), before.next_if(|report| name(report) == this))
+        while before.next_if(|report| report.key < *key).is_some() {}
+        app_report(sight, (key, spec), bases.of(&spec.app), before.next_if(|report| report.key == *key))
     });
     let apps = apps.collect();
     Report {
@@ -76,7 +74,7 @@ fn app_report(sight: &Sight, (key, spec): (&Key, &AppSpec), bases: Option<&Shown
     let old_status = old.map(|old| &*old.status).or(spec.raw.status.as_ref());
     let status = app_status(sight, (key, spec), bases, old_status);
     debug_assert!(same.is_none_or(|same| without_ages(&same.status) == without_ages(&status)), "{key} has changed unnoticed");
-    AppReport { spec: spec.raw.clone(), status: Arc::new(status), at: sight.now }
+    AppReport { key: key.clone(), spec: spec.raw.clone(), status: Arc::new(status), at: sight.now }
 }
 
 fn without_ages(status: &AppStatus) -> AppStatus {

@@ -115,7 +115,10 @@ fn clone(child: &mut Child) -> io::Result<Pid> {
 extern "C" fn begin(child: *mut c_void) -> c_int {
     // SAFETY: it is what `clone` was given, and nobody else uses it while this runs.
     let child = unsafe { &mut *child.cast::<Child>() };
-    child.failure = Some(child.prepare().map_or_else(|failure| failure, |()| (Step::Execute, child.execute())));
+    child.failure = Some(match child.prepare() {
+        Ok(()) => (Step::Execute, child.execute()),
+        Err(failure) => failure,
+    });
     // SAFETY: it ends this process, and runs nothing of ours before.
     unsafe { libc::_exit(127) }
 }

@@ -49,12 +49,7 @@ impl EngineSight {
     /// What the engine says of an app.
     #[must_use]
     pub fn app(&self, key: &Key) -> Option<&AppReport> {
-        let name = |app: &AppReport| {
-            let metadata = &app.spec.metadata;
-            let namespace = metadata.namespace.as_deref().unwrap_or_default().cmp(key.namespace());
-            namespace.then_with(|| metadata.name.as_deref().unwrap_or_default().cmp(key.name()))
-        };
-        self.report.apps.binary_search_by(name).ok().and_then(|at| self.report.apps.get(at))
+        self.report.apps.binary_search_by(|app| app.key.cmp(key)).ok().and_then(|at| self.report.apps.get(at))
     }
 
     /// How many tasks of an app that is gone have not ended.
@@ -152,5 +147,26 @@ impl Follower {
             _ = changes.changed() => changes.mark_changed(),
             _ = select_all(reports.chain([std::future::pending().boxed()])) => {}
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::testing::{Scene, app_report};
+    use super::*;
+
+    #[test]
+    fn apps_are_found_in_namespaces_of_similar_names() {
+        let mut scene = Scene::default();
+        let keys: BTreeSet<Key> = ["shop", "shop-test", "shop.old"].map(|namespace| Key::new(namespace, "web")).into();
+        scene.engine("main");
+        scene.report("main").apps = keys.iter().map(|key| AppReport { key: key.clone(), ..app_report("web", "main") }).collect();
+        let sight = scene.sight();
+        let engine = sight.engines.values().next().unwrap();
+        assert!(keys.iter().all(|key| engine.app(key).is_some_and(|app| app.key == *key)));
+        assert!(engine.app(&Key::new("shop-other", "web")).is_none());
     }
 }

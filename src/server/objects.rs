@@ -117,11 +117,10 @@ pub(super) async fn app(
     let mut names = BTreeSet::new();
     for handle in shared.state.pools.list() {
         for app in &handle.reports.borrow().apps {
-            let key = Key::new(app.spec.metadata.namespace.as_deref().unwrap_or("default"), &app.spec.name_any());
-            if key.namespace() == namespace && key.name() == name {
+            if app.key.namespace() == namespace && app.key.name() == name {
                 return Ok(Json(app.object()));
             }
-            names.insert(key);
+            names.insert(app.key.clone());
         }
     }
     let exist = listed("apps", names.iter());

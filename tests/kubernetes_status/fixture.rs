@@ -89,8 +89,9 @@ impl Engine {
             let old = report.apps.iter().position(|app| app.spec.name_any() == name);
             let mut status = old.map_or_else(|| status(app), |at| Arc::unwrap_or_clone(report.apps.remove(at).status));
             change(&mut status);
-            report.apps.push(AppReport { spec: Arc::new(app.clone()), status: Arc::new(status), at: 0 });
-            report.apps.sort_by_key(|app| app.spec.name_any());
+            let key = Key::new(&app.namespace().unwrap(), &name);
+            report.apps.push(AppReport { key, spec: Arc::new(app.clone()), status: Arc::new(status), at: 0 });
+            report.apps.sort_by(|one, other| one.key.cmp(&other.key));
         });
     }
 

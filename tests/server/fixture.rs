@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt as _;
 use microscaler::api::validated::{App, Key};
 use microscaler::api::{MicroscaledApp, MicroscalingPool};
 use microscaler::backend::Standing;
@@ -112,7 +113,12 @@ pub fn report(pool: &Key, apps: Vec<MicroscaledApp>) -> Report {
         // Ages do not grow before that.
         apps: apps
             .into_iter()
-            .map(|app| AppReport { spec: Arc::new(app), status: status.clone().into(), at: Millis::MAX })
+            .map(|app| AppReport {
+                key: Key::new(&app.namespace().unwrap(), &app.name_any()),
+                spec: Arc::new(app),
+                status: status.clone().into(),
+                at: Millis::MAX,
+            })
             .collect(),
         leaving: std::collections::BTreeMap::new(),
         executors: Some(0),
