@@ -1,5 +1,6 @@
 //! The one reader of raw specs: everything behind it sees only these types, in units of its own (milliseconds, fixed-point resources).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,9 +13,22 @@ use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
 
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Key(Arc<str>);
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Maps that are walked in step mostly hold copies of one key.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Key {
     #[must_use]

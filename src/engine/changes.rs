@@ -3,11 +3,12 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::api::validated::Key;
 use crate::policy::plan::Verdict;
 
-type Verdicts = BTreeMap<Key, Verdict>;
+type Verdicts = BTreeMap<Key, Arc<Verdict>>;
 
 /// An app that is judged otherwise than before, or not any more, or for the first time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,8 +34,9 @@ pub fn between<'p>(before: &'p Verdicts, after: &'p Verdicts) -> Vec<Change<'p>>
         let after = if order.is_ge() { new.next() } else { None };
         let app = before.or(after).map(|(app, _)| app);
         let (before, after) = (before.map(|(_, verdict)| verdict), after.map(|(_, verdict)| verdict));
-        if let Some(app) = app.filter(|_| before != after) {
-            changes.push(Change { app, before, after });
+        let is_kept = before.zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after));
+        if let Some(app) = app.filter(|_| !is_kept && before != after) {
+            changes.push(Change { app, before: before.map(|it| &**it), after: after.map(|it| &**it) });
         }
     }
 }
@@ -64,7 +66,7 @@ mod tests {
         let nothing =
             Verdict { wanted: 0, granted, running, ready, starting, stopping, pending, outdated, phase, demand, reasons };
         let verdict = |wanted: &i64| Verdict { wanted: *wanted, ..nothing.clone() };
-        list.iter().map(|(name, wanted)| (Key::new("default", name), verdict(wanted))).collect()
+        list.iter().map(|(name, wanted)| (Key::new("default", name), verdict(wanted).into())).collect()
     }
 
     #[test]

@@ -97,10 +97,15 @@ impl Crashes {
         }
     }
 
+    /// Whether no task has failed of late.
+    pub fn is_none(&self) -> bool {
+        self.by_version.is_empty() && self.by_agent.is_empty() && self.barred.is_empty()
+    }
+
     /// Brings the account up to date with what runs. Returns the current template's crash, if it is in a loop or was.
     pub fn review(&mut self, version: Version, tasks: &[Task], now: Millis) -> Option<Crash> {
         self.vain.retain(|_, times| times.back().is_some_and(|at| at + VAIN_SPAN_MS > now));
-        if self.by_version.is_empty() && self.by_agent.is_empty() && self.barred.is_empty() {
+        if self.is_none() {
             return None;
         }
         self.by_version.retain(|v, crash| {

@@ -1,10 +1,14 @@
 //! What one app brings to a decision: its tasks counted, what it wants, and what it may do about it.
 
+use std::sync::Arc;
+
 use super::backoff::Crash;
 use super::memory::AppMemory;
+use super::plan::Verdict;
 use super::rollout;
 use super::want::{self, Asked, Standing};
-use super::world::{AgentIx, AppView, Millis, Task, TaskPhase};
+use super::world::{AgentIx, AppView, Millis, Reading, Task, TaskPhase};
+use crate::api::status::DemandState;
 use crate::api::validated::{App, Key};
 
 /// One app's side of a decision.
@@ -16,7 +20,7 @@ pub(super) struct Claim<'a> {
     /// Replicas that demand asks for, damped.
     pub want: i64,
     /// What asked for them, and the state of its metrics.
-    pub asked: Asked,
+    pub asked: Arc<Asked>,
     pub crash: Option<Crash>,
     /// The template fails and is not tried again before this.
     pub retry_at: Option<Millis>,
@@ -25,6 +29,37 @@ pub(super) struct Claim<'a> {
     pub waited: Vec<AgentIx>,
     /// When something changes although nothing happens.
     pub wake_at: Option<Millis>,
+}
+
+/// A judgement of an app's demand that stays what it is for as long as nothing changes that it was made from. In a large pool, most
+/// decisions are about few apps, and those are made sooner that take over the rest.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    spec: Arc<App>,
+    readings: Vec<Reading>,
+    tally: Tally,
+    want: i64,
+    asked: Arc<Asked>,
+    wake_at: Option<Millis>,
+    /// What was said of the app when it was at rest.
+    pub verdict: Option<Arc<Verdict>>,
+}
+
+impl Settled {
+    /// If it would be judged in the same way again: by then, what was wanted last is what is wanted now. What is said of old values and
+    /// of crashes tells times, and so is never the same.
+    fn of(claim: &Claim, current: i64, view: &AppView, wake_at: Option<Millis>) -> Option<Self> {
+        let steady = claim.want == current && claim.crash.is_none();
+        let fresh = claim.asked.states.iter().all(|state| *state == DemandState::Fresh);
+        let spec = view.spec.as_ref().filter(|_| steady && fresh)?.clone();
+        let (readings, tally) = (view.readings.clone(), claim.tally);
+        Some(Self { spec, readings, tally, want: claim.want, asked: claim.asked.clone(), wake_at, verdict: None })
+    }
+
+    fn holds(&self, view: &AppView, tally: &Tally, now: Millis) -> bool {
+        let same_spec = view.spec.as_ref().is_some_and(|spec| Arc::ptr_eq(spec, &self.spec));
+        same_spec && self.tally == *tally && self.wake_at.is_none_or(|at| at > now) && self.readings == view.readings
+    }
 }
 
 /// Tasks by what they count as.
@@ -79,9 +114,44 @@ impl Tally {
 }
 
 impl<'a> Claim<'a> {
-    /// Judges the app's demand and brings what is remembered of it up to date.
+    /// Judges the app's demand, unless that would come to the same as before.
     pub fn of(key: &'a Key, app: &'a App, view: &'a AppView, memory: &mut AppMemory, now: Millis) -> Self {
         let (tally, grace_ends) = Tally::of(app, &view.tasks, now);
+        let settled = memory.settled.as_ref().filter(|settled| memory.crashes.is_none() && settled.holds(view, &tally, now));
+        let Some(settled) = settled else { return Self::judge((key, app), view, (tally, grace_ends), memory, now) };
+        let claim = Self {
+            key,
+            app,
+            tasks: &view.tasks,
+            tally,
+            want: settled.want,
+            asked: settled.asked.clone(),
+            crash: None,
+            retry_at: None,
+            barred: Vec::new(),
+            waited: memory.waits.clone(),
+            wake_at: grace_ends.into_iter().chain(settled.wake_at).min(),
+        };
+        debug_assert_eq!(
+            (claim.want, &claim.asked, claim.wake_at),
+            Self::judge((key, app), view, (tally, grace_ends), &mut memory.clone(), now).judgement(),
+            "{key} has changed unnoticed"
+        );
+        claim
+    }
+
+    fn judgement(&self) -> (i64, &Arc<Asked>, Option<Millis>) {
+        (self.want, &self.asked, self.wake_at)
+    }
+
+    /// Judges the app's demand and brings what is remembered of it up to date.
+    fn judge(
+        (key, app): (&'a Key, &'a App),
+        view: &'a AppView,
+        (tally, grace_ends): (Tally, Option<Millis>),
+        memory: &mut AppMemory,
+        now: Millis,
+    ) -> Self {
         if memory.since.is_none() || memory.generation != app.generation {
             (memory.since, memory.generation) = (Some(now), app.generation);
         }
@@ -94,20 +164,23 @@ impl<'a> Claim<'a> {
         memory.want = Some(damped.replicas);
         let crash = memory.crashes.review(app.version, &view.tasks, now);
         let retry_at = crash.as_ref().map(Crash::retry_at).filter(|at| *at > now);
-        let wakes = [grace_ends, asked.wake_at, damped.wake_at, retry_at, memory.crashes.wake_at(&view.tasks, now)];
-        Self {
+        let settled_until = asked.wake_at.into_iter().chain(damped.wake_at).min();
+        let wakes = [grace_ends, settled_until, retry_at, memory.crashes.wake_at(&view.tasks, now)];
+        let claim = Self {
             key,
             app,
             tasks: &view.tasks,
             tally,
             want: damped.replicas,
-            asked,
+            asked: Arc::new(asked),
             crash,
             retry_at,
             barred: memory.crashes.barred().collect(),
             waited: memory.waits.clone(),
             wake_at: wakes.into_iter().flatten().min(),
-        }
+        };
+        memory.settled = Settled::of(&claim, current, view, settled_until);
+        claim
     }
 
     /// Of the replicas that it wants, those that no other app can take away.
@@ -146,12 +219,9 @@ pub(super) fn is_ready(task: &Task) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::super::testing::{app, demand, reading, running};
-    use super::super::world::Reading;
     use super::*;
 
     /// What is wanted of an app without a value, after each of these views: tasks that live, and tasks out of reach since 1.

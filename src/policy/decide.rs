@@ -1,10 +1,11 @@
 //! One decision, from the world to the plan.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::allocate::{Allocation, allocate};
 use super::claim::Claim;
-use super::memory::Memory;
+use super::memory::{AppMemory, Memory};
 use super::plan::{Plan, Verdict};
 use super::retire::retire;
 use super::seat::Seat;
@@ -22,7 +23,7 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
     let (mut plan, seats) = allocation.finish();
     plan.retire = retire;
     memory.note(&plan);
-    plan.verdicts = verdicts(world, &seats, &memory, now);
+    plan.verdicts = verdicts(world, &seats, &mut memory, now);
     observe(&mut plan.verdicts, world, &claims, now);
     plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).chain(plan.wake_at).chain(idle_until).min();
     (plan, memory)
@@ -39,25 +40,64 @@ fn is_hands_off(claim: &Claim) -> bool {
     claim.app.suspended || claim.app.observed_only
 }
 
-fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
+fn verdicts(world: &World, seats: &[Seat], memory: &mut Memory, now: Millis) -> BTreeMap<Key, Arc<Verdict>> {
     let pool = Overview::of(seats, world, now);
-    let giving_way = memory.giving_way();
-    let winners = |key: &Key| giving_way.get(key).copied().unwrap_or_default().iter().map(|(_, winner)| winner);
-    let mut verdicts: BTreeMap<Key, Verdict> =
-        (seats.iter()).map(|seat| (seat.claim.key.clone(), verdict::verdict(seat, &pool, winners(seat.claim.key)))).collect();
-    let deleted = world.apps.iter().filter(|(_, view)| view.spec.is_none());
-    verdicts.extend(deleted.map(|(key, view)| (key.clone(), verdict::deleted(view))));
-    verdicts
+    let mut seats = seats.iter();
+    let verdicts = world.apps.iter().zip(memory.apps()).map(|((key, view), memory)| {
+        let seat = view.spec.as_ref().and_then(|_| seats.next());
+        let verdict = seat.map_or_else(|| Arc::new(verdict::deleted(view)), |seat| verdict_on(seat, memory, &pool));
+        (key.clone(), verdict)
+    });
+    verdicts.collect()
+}
+
+/// The same as before, where nothing has changed and nothing moves.
+fn verdict_on(seat: &Seat, memory: &mut AppMemory, pool: &Overview) -> Arc<Verdict> {
+    let anew = || Arc::new(verdict::verdict(seat, pool, memory.giving_way.iter().map(|(_, winner)| winner)));
+    if !seat.is_at_rest() || !memory.giving_way.is_empty() {
+        return anew();
+    }
+    let before = memory.settled.as_ref().and_then(|settled| settled.verdict.clone());
+    debug_assert!(before.as_ref().is_none_or(|before| *before == anew()), "{} is judged otherwise unnoticed", seat.claim.key);
+    let verdict = before.unwrap_or_else(anew);
+    if let Some(settled) = &mut memory.settled {
+        settled.verdict = Some(verdict.clone());
+    }
+    verdict
 }
 
 /// For apps that are only observed: what they would get if the decision were carried out.
-fn observe(verdicts: &mut BTreeMap<Key, Verdict>, world: &World, claims: &[Claim], now: Millis) {
+fn observe(verdicts: &mut BTreeMap<Key, Arc<Verdict>>, world: &World, claims: &[Claim], now: Millis) {
     if !claims.iter().any(|claim| claim.app.observed_only) {
         return;
     }
     let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended, now);
     let pool = Overview::of(&seats, world, now);
     for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
-        verdicts.insert(seat.claim.key.clone(), verdict::verdict(seat, &pool, std::iter::empty()));
+        verdicts.insert(seat.claim.key.clone(), Arc::new(verdict::verdict(seat, &pool, std::iter::empty())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{agent, app, demand, reading, world};
+    use super::*;
+
+    #[test]
+    fn what_is_at_rest_is_judged_once() {
+        let spec = || json!({"demand": [demand(&json!({"averageValue": 1}))]});
+        let mut world = world(vec![agent(8, &[])], vec![(app("a", spec()), vec![0, 0]), (app("b", spec()), vec![0])]);
+        let [a, b] = ["a", "b"].map(|name| Key::new("default", name));
+        world.apps.get_mut(&a).expect("it is there").readings = vec![reading(2.0, 100)];
+        world.apps.get_mut(&b).expect("it is there").readings = vec![reading(1.0, 100)];
+        let (first, memory) = decide(&world, Memory::default(), 100);
+        world.apps.get_mut(&b).expect("it is there").readings = vec![reading(3.0, 200)];
+        let (second, memory) = decide(&world, memory, 200);
+        let kept = |key: &Key, one: &Plan, other: &Plan| Arc::ptr_eq(&one.verdicts[key], &other.verdicts[key]);
+        assert_eq!((kept(&a, &first, &second), kept(&b, &first, &second), second.starts.len()), (true, false, 2));
+        let (third, _) = decide(&world, memory, 100_000);
+        assert!(!kept(&a, &second, &third), "its value has become stale");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::backoff::Crashes;
+use super::claim::Settled;
 use super::damp::Damper;
 use super::plan::{Plan, StopReason};
 use super::world::{AgentIx, Millis, TaskPhase, World};
@@ -32,6 +33,8 @@ pub(super) struct AppMemory {
     /// Of its unreachable tasks, the most that were no longer waited for: if they come back, there are so many too many.
     pub given_up: i64,
     pub damper: Damper,
+    /// What the last judgement of its demand came to, if the next one may take it over.
+    pub settled: Option<Settled>,
     pub crashes: Crashes,
     /// Agents on which its replicas waited for room in the last plan, one for each: they keep their turn there.
     pub waits: Vec<AgentIx>,
@@ -52,12 +55,6 @@ impl Memory {
     /// Of each app of the world that [`Self::follow`] has seen, in the same order.
     pub(super) fn apps(&mut self) -> impl Iterator<Item = &mut AppMemory> {
         self.apps.values_mut()
-    }
-
-    /// Apps with tasks that end for others, and for whom.
-    pub(super) fn giving_way(&self) -> BTreeMap<&Key, &[(Arc<str>, Key)]> {
-        let losers = self.apps.iter().filter(|(_, app)| !app.giving_way.is_empty());
-        losers.map(|(key, app)| (key, &*app.giving_way)).collect()
     }
 
     /// Remembers the apps of the world and no others, so that both are in the same order, and forgets tasks that have ended.

@@ -30,7 +30,7 @@ pub struct Plan {
     pub recall: bool,
     /// Nothing more is wanted: no offers are needed until this changes.
     pub quiet: bool,
-    pub verdicts: BTreeMap<Key, Verdict>,
+    pub verdicts: BTreeMap<Key, Arc<Verdict>>,
     /// When to decide again although nothing has happened: a window closes, a back-off ends, a value goes stale.
     pub wake_at: Option<Millis>,
 }

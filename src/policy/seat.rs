@@ -107,6 +107,12 @@ impl<'a> Seat<'a> {
         seeker.get_or_insert_with(|| Seeker::new(claim, rooms, stays))
     }
 
+    /// Whether it has all that it is to have, and this decision changes nothing about it.
+    pub fn is_at_rest(&self) -> bool {
+        let tally = self.claim.tally;
+        self.placed() == 0 && self.kept == tally.live() && self.old == tally.old && self.short.is_none()
+    }
+
     /// Replicas that this decision adds.
     pub fn placed(&self) -> i64 {
         self.starts + self.waits + self.reserved
