@@ -80,8 +80,9 @@ impl Bare {
         self.end(&tasks);
     }
 
-    /// Gives back all offers.
+    /// Gives back all offers, also those that have come and are not read yet: with these, it would not have to ask for room.
     fn release(&mut self) {
+        while self.framework.next_event(Duration::ZERO).unwrap().is_some() {}
         let offers: Vec<Value> =
             std::mem::take(&mut self.framework.offers).into_values().map(|offer| offer["id"].clone()).collect();
         if !offers.is_empty() {

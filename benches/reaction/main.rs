@@ -3,7 +3,8 @@
 //! Both run in turn on the same real Mesos (four agents, which share this machine with everything else), and the same onlooker times
 //! both: a subscription to the master's own operator events. The bare client knows beforehand what to launch and which tasks to kill; it
 //! asks for room in the same way (REVIVE), acknowledges at once, and kills and launches with one write. For pooled tasks it has a bare
-//! executor, which does nothing but start processes; another that only pretends shows what Mesos itself takes.
+//! executor, which does nothing but start processes; another that only pretends shows what Mesos itself takes. Files of agents are in
+//! memory where that can be: each launch makes some, and the time that a disk takes for them varies more than what is compared here.
 //!
 //! `cargo bench --bench reaction [-- ROUNDS WORD…]` prints a table; the numbers go to `target/bench/reaction.json`, a picture of them to
 //! `target/bench/reaction.svg`. With words, only what they name is measured: intervals (`1secs`), launches (`pooled`), cases (`+1`);
@@ -17,6 +18,8 @@ mod plot;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+
+use std::path::Path;
 
 use microscaler_testbed::{Agent, Cluster};
 
@@ -117,5 +120,7 @@ fn measure_all(contender: &mut impl Contender, cases: &[Case], rounds: usize) ->
 fn cluster(interval: &str) -> Cluster {
     let agent = || Agent::default().resources("cpus:8.1;mem:4096;disk:4096;ports:[31000-31999]");
     let builder = Cluster::builder().master_flag("allocation_interval", interval);
+    let in_memory = Path::new("/dev/shm");
+    let builder = if in_memory.is_dir() { builder.run_directory(in_memory) } else { builder };
     (0..AGENTS).fold(builder, |builder, _| builder.agent(agent())).start().unwrap()
 }

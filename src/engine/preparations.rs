@@ -1,6 +1,8 @@
 //! Executors and images → status: on how many agents they are, and whether executors hold replicas to their limits.
 
-use crate::api::status::AppStatus;
+use std::sync::Arc;
+
+use super::report::AppReport;
 use crate::api::validated::{App, Base, BaseKind};
 use crate::policy::standing::{Prepared, prepared};
 use crate::policy::world::World;
@@ -8,10 +10,11 @@ use crate::policy::world::World;
 /// How the bases of apps stand, found out once for all apps that share one and may use the same agents.
 pub struct Preparations<'a> {
     world: &'a World,
-    known: Vec<(&'a App, Shown)>,
+    known: Vec<(&'a App, Arc<Shown>)>,
 }
 
 /// How the bases of an app stand, in words.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Shown {
     /// `3/4`.
     pub prepared: String,
@@ -35,8 +38,8 @@ impl<'a> Preparations<'a> {
         Self { world, known: Vec::new() }
     }
 
-    /// `None` for apps that nothing is prepared for.
-    pub fn of(&mut self, app: &'a App) -> Option<&Shown> {
+    /// `None` for apps that nothing is prepared for. Where nothing has changed, it is what an old report holds.
+    pub fn of(&mut self, app: &'a App, old: Option<&AppReport>) -> Option<&Arc<Shown>> {
         let base = app.base.as_ref().filter(|base| base.ahead)?;
         let same = |other: &App| {
             let gpus = |app: &App| app.size.gpu > 0;
@@ -45,7 +48,9 @@ impl<'a> Preparations<'a> {
                 && gpus(other) == gpus(app)
         };
         let at = self.known.iter().position(|(other, _)| same(other)).unwrap_or_else(|| {
-            self.known.push((app, Shown::of(app, &prepared(self.world, app))));
+            let shown = Shown::of(app, &prepared(self.world, app));
+            let old = old.and_then(|old| old.bases.clone()).filter(|old| **old == shown);
+            self.known.push((app, old.unwrap_or_else(|| Arc::new(shown))));
             self.known.len() - 1
         });
         Some(&self.known[at].1)
@@ -57,13 +62,6 @@ impl Shown {
         let is_pooled = matches!(&app.base, Some(Base { kind: BaseKind::Executor, .. }));
         let limits = is_pooled.then(|| limits_enforced(prepared));
         Self { prepared: format!("{}/{}", prepared.ready, prepared.agents), limits }
-    }
-
-    /// Whether this status says the same.
-    pub fn is_told_by(&self, status: &AppStatus) -> bool {
-        let told = status.conditions.iter().find(|condition| condition.type_ == LIMITS_ENFORCED);
-        let same = |limits: &Told| told.is_some_and(|told| told.status == limits.status && told.message == limits.message);
-        status.prepared.as_ref() == Some(&self.prepared) && self.limits.as_ref().is_none_or(same)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock;
+use super::preparations::Shown;
 use crate::api::status::{AppStatus, DemandStatus, PoolStatus};
 use crate::api::validated::Key;
 use crate::api::{MicroscaledApp, MicroscalingPool};
@@ -34,6 +35,8 @@ pub struct Report {
 pub struct AppReport {
     pub key: Key,
     pub spec: Arc<MicroscaledApp>,
+    /// How that stands which its replicas build on, as the status says it.
+    pub bases: Option<Arc<Shown>>,
     /// With the ages that values had at `at`; the same as in the last report if nothing has changed.
     pub status: Arc<AppStatus>,
     pub at: Millis,

@@ -49,7 +49,8 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
     let mut bases = Preparations::new(sight.world);
     let apps = apps.map(|(key, spec)| {
         while before.next_if(|report| report.key < *key).is_some() {}
-        app_report(sight, (key, spec), bases.of(&spec.app), before.next_if(|report| report.key == *key))
+        let old = before.next_if(|report| report.key == *key);
+        app_report(sight, (key, spec), bases.of(&spec.app, old), old)
     });
     let apps = apps.collect();
     Report {
@@ -63,18 +64,21 @@ pub fn report(sight: &Sight, previous: &Report) -> Report {
     }
 }
 
-fn app_report(sight: &Sight, (key, spec): (&Key, &AppSpec), bases: Option<&Shown>, old: Option<&AppReport>) -> AppReport {
-    let is_same = |old: &&AppReport| !sight.changed.has(key) && bases.is_none_or(|bases| bases.is_told_by(&old.status));
-    let same = old.filter(is_same);
+fn app_report(sight: &Sight, (key, spec): (&Key, &AppSpec), bases: Option<&Arc<Shown>>, old: Option<&AppReport>) -> AppReport {
+    let same = old.filter(|old| !sight.changed.has(key) && is_same(bases, old.bases.as_ref()));
     // Under test it is made again, to see that it is the same.
     if let Some(same) = same.filter(|_| !cfg!(debug_assertions)) {
         return AppReport { spec: spec.raw.clone(), ..same.clone() };
     }
     // A Microscaler that has just started, or come to lead, goes on where the last one stopped.
     let old_status = old.map(|old| &*old.status).or(spec.raw.status.as_ref());
-    let status = app_status(sight, (key, spec), bases, old_status);
+    let status = app_status(sight, (key, spec), bases.map(|bases| &**bases), old_status);
     debug_assert!(same.is_none_or(|same| without_ages(&same.status) == without_ages(&status)), "{key} has changed unnoticed");
-    AppReport { key: key.clone(), spec: spec.raw.clone(), status: Arc::new(status), at: sight.now }
+    AppReport { key: key.clone(), spec: spec.raw.clone(), status: Arc::new(status), bases: bases.cloned(), at: sight.now }
+}
+
+fn is_same(one: Option<&Arc<Shown>>, other: Option<&Arc<Shown>>) -> bool {
+    one.zip(other).map_or(one.is_none() && other.is_none(), |(one, other)| Arc::ptr_eq(one, other) || one == other)
 }
 
 fn without_ages(status: &AppStatus) -> AppStatus {
@@ -85,8 +89,12 @@ fn without_ages(status: &AppStatus) -> AppStatus {
 
 /// Also an app that stays for the time being, as it names a pool which does not exist.
 fn leaving(sight: &Sight, pool: &Key) -> BTreeMap<Key, usize> {
-    let ours = |key: &Key| sight.specs.apps.get(key).is_some_and(|spec| spec.app.pool == *pool);
-    let gone = sight.world.apps.iter().filter(|(key, view)| !view.tasks.is_empty() && !ours(key));
+    let mut ours = sight.specs.apps.iter().filter(|(_, spec)| spec.app.pool == *pool).map(|(key, _)| key).peekable();
+    let mut is_ours = |key: &Key| {
+        while ours.next_if(|own| *own < key).is_some() {}
+        ours.next_if_eq(&key).is_some()
+    };
+    let gone = sight.world.apps.iter().filter(|(key, view)| !is_ours(key) && !view.tasks.is_empty());
     gone.map(|(key, view)| (key.clone(), view.tasks.len())).collect()
 }
 

@@ -25,8 +25,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the lengths of logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(2);
-/// Between two removals of some directories of ended tasks.
-const SURPLUS_INTERVAL: Duration = Duration::from_millis(50);
+/// Between the last start or end of a task and the time to make directories ready, or remove some; and between two such times.
+const QUIET_INTERVAL: Duration = Duration::from_millis(50);
 const FOREVER: Duration = Duration::from_hours(24);
 /// For the last calls.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
@@ -40,6 +40,7 @@ pub struct Rim {
     terminate: SignalStream,
     most_log: u64,
     look_at: Instant,
+    /// When directories are tidied up, unless tasks start or end before.
     tidy_at: Instant,
     /// The agent is gone, and that has been said.
     is_lost: bool,
@@ -101,7 +102,7 @@ impl Rim {
     fn wake(&self, now: Instant) -> Instant {
         let sweep = self.host.is_sweeping().then(|| now + SWEEP_INTERVAL);
         let tidy = self.host.cgroups.has_left().then(|| now + TIDY_INTERVAL);
-        let sandbox = self.host.sandbox.has_surplus().then_some(self.tidy_at);
+        let sandbox = self.host.sandbox.is_untidy().then_some(self.tidy_at);
         let look = (self.most_log > 0 && !self.host.is_empty()).then_some(self.look_at);
         [self.machine.next(), sweep, tidy, sandbox, look].into_iter().flatten().min().unwrap_or(now + FOREVER)
     }
@@ -186,6 +187,9 @@ impl Rim {
     }
 
     fn perform(&mut self, effect: Effect, now: Instant) {
+        if matches!(effect, Effect::Start(..) | Effect::Clear(_)) {
+            self.tidy_at = now + QUIET_INTERVAL;
+        }
         match effect {
             Effect::Start(id, job) => match self.host.start(&id, &job) {
                 Ok(()) => self.machine.started(&id),
@@ -215,8 +219,8 @@ impl Rim {
         if self.host.cgroups.has_left() {
             self.host.cgroups.remove(None);
         }
-        if self.tidy_at <= now && self.host.sandbox.has_surplus() {
-            self.tidy_at = now + SURPLUS_INTERVAL;
+        if (self.tidy_at <= now && self.host.sandbox.is_untidy()) || self.host.sandbox.is_pressing() {
+            self.tidy_at = now + QUIET_INTERVAL;
             self.host.sandbox.tidy();
         }
         if self.look_at <= now && self.most_log > 0 {

@@ -155,7 +155,7 @@ pub fn app_report(name: &str, pool: &str) -> AppReport {
         "spec": {"pool": pool, "template": {"resources": {"cpu": "100m", "memory": "32Mi"}, "command": ["/bin/true"]}},
     }))
     .unwrap();
-    AppReport { key: Key::new("shop", name), spec: Arc::new(spec), status: Arc::new(app_status()), at: 0 }
+    AppReport { key: Key::new("shop", name), spec: Arc::new(spec), status: Arc::new(app_status()), bases: None, at: 0 }
 }
 
 pub fn app_status() -> AppStatus {

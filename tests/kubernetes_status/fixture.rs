@@ -90,7 +90,7 @@ impl Engine {
             let mut status = old.map_or_else(|| status(app), |at| Arc::unwrap_or_clone(report.apps.remove(at).status));
             change(&mut status);
             let key = Key::new(&app.namespace().unwrap(), &name);
-            report.apps.push(AppReport { key, spec: Arc::new(app.clone()), status: Arc::new(status), at: 0 });
+            report.apps.push(AppReport { key, spec: Arc::new(app.clone()), status: Arc::new(status), bases: None, at: 0 });
             report.apps.sort_by(|one, other| one.key.cmp(&other.key));
         });
     }

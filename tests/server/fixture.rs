@@ -117,6 +117,7 @@ pub fn report(pool: &Key, apps: Vec<MicroscaledApp>) -> Report {
                 key: Key::new(&app.namespace().unwrap(), &app.name_any()),
                 spec: Arc::new(app),
                 status: status.clone().into(),
+                bases: None,
                 at: Millis::MAX,
             })
             .collect(),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::carve::Stock;
 use super::container::{container, volume};
-use super::wire::{CommandInfo, ExecutorInfo, Label, Labels, Resource, Uri, Value};
+use super::wire::{CommandInfo, ExecutorInfo, Resource, Uri, Value};
 use crate::api::container::Volume;
 use crate::api::pool::Executor;
 use crate::api::template::Template;
@@ -30,7 +30,6 @@ pub const GENERATIONS: u32 = 64;
 
 /// The executor of the app's base. `generation` tells apart those that follow one another on an agent.
 pub fn executor_info(app: &App, base: &Base, pool: &Pool, resources: Vec<Resource>, generation: u32) -> ExecutorInfo {
-    let label = |key: &str, value: &str| Label { key: format!("microscaling.dev/{key}"), value: value.to_owned() };
     let mut info = ExecutorInfo {
         executor_id: Value::from(Arc::from("")),
         kind: "CUSTOM",
@@ -39,7 +38,6 @@ pub fn executor_info(app: &App, base: &Base, pool: &Pool, resources: Vec<Resourc
         command: CommandInfo { user: app.template.user.clone(), ..CommandInfo::default() },
         container: container(&app.template),
         resources,
-        labels: Labels { labels: vec![label("namespace", app.key.namespace()), label("pool", pool.key.name())] },
     };
     place_program(&mut info, pool);
     let text = serde_json::to_vec(&info).unwrap_or_default();

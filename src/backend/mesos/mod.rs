@@ -66,6 +66,8 @@ use crate::store::secrets::Secrets;
 /// Events that wait for the engine. When it falls behind by more, the session stops reading, and so does the master sending.
 const MAX_WAITING: usize = 16_384;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// To give back the offers of so many agents takes longer than to write what comes before it; it goes by itself then.
+const MANY_RELEASES: usize = 32;
 
 /// A framework on one Mesos cluster. Dropping it ends the session and leaves the tasks running.
 pub struct Mesos {
@@ -229,8 +231,12 @@ impl Backend for Mesos {
 
     fn dispatch(&mut self, orders: Orders, world: &mut World, now: Millis) {
         let acts = !(orders.kills.is_empty() && orders.launches.is_empty());
-        let caused_at = orders.caused_at.filter(|_| acts);
-        self.machine.dispatch(&orders, world, now);
+        let mut caused_at = orders.caused_at.filter(|_| acts);
+        self.machine.act(&orders, world, now);
+        if orders.release.len() > MANY_RELEASES {
+            self.flush(caused_at.take());
+        }
+        self.machine.manage_offers(&orders, world, now);
         self.flush(caused_at);
     }
 

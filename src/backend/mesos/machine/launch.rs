@@ -21,7 +21,15 @@ struct Batch<'a> {
 }
 
 impl Machine {
+    /// Carries out the orders, all of them.
+    #[cfg(test)]
     pub fn dispatch(&mut self, orders: &Orders, world: &mut World, now: Millis) {
+        self.act(orders, world, now);
+        self.manage_offers(orders, world, now);
+    }
+
+    /// The part of the orders that somebody waits for: what ends and what starts.
+    pub fn act(&mut self, orders: &Orders, world: &mut World, now: Millis) {
         let mut out = Out::default();
         self.orders_by = 0;
         for kill in &orders.kills {
@@ -34,6 +42,15 @@ impl Machine {
         }
         out.calls.extend(orders.retire.iter().filter_map(|order| self.bases.retire(world, order, now)));
         self.launch(orders, world, now, &mut out);
+        self.outbox.append(&mut out.calls);
+    }
+
+    /// The rest of them: what becomes of offers.
+    pub fn manage_offers(&mut self, orders: &Orders, world: &mut World, now: Millis) {
+        if !self.standing.ready {
+            return;
+        }
+        let mut out = Out::default();
         let declined: Vec<_> = orders.release.iter().flat_map(|ix| self.offers.give_back(*ix, world, now)).collect();
         if !declined.is_empty() {
             out.calls.push(Call::decline(declined, RELEASE_SECONDS));

@@ -45,7 +45,6 @@ pub struct ExecutorInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Json>,
     pub resources: Vec<Resource>,
-    pub labels: Labels,
 }
 
 /// With `shell`, `value` is a line for it; without, it is a program, and `arguments` its arguments with its name in front.
