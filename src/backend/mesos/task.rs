@@ -35,7 +35,7 @@ pub fn task_info(id: &Arc<str>, app: &App, agent: &Arc<str>, cut: Cut, executor:
         check,
         health_check,
         kill_policy: KillPolicy::of_ms(grace_ms),
-        labels: labels(app),
+        labels: labels(app, isolated),
     }
 }
 
@@ -180,11 +180,20 @@ fn expand(text: &str, known: &BTreeMap<&str, &str>) -> String {
     out
 }
 
-/// For people who look at Mesos' own pages, and for tools that join its data with ours: what the id does not tell. Master and agent copy
-/// and keep them with each task: five of them make a burst of pooled tasks take 6 % longer (`cargo bench --bench reaction -- habits`).
-fn labels(app: &App) -> Labels {
+/// For people who look at Mesos' own pages, and for tools that join its data with ours. Master and agent copy and keep them with each
+/// task: five of them make a burst of pooled tasks take 6 % longer (`cargo bench --bench reaction -- habits`), so that these have no
+/// labels for what their ids tell.
+fn labels(app: &App, isolated: bool) -> Labels {
     let label = |key: &str, value: String| Label { key: format!("microscaling.dev/{key}"), value };
-    Labels { labels: vec![label("pool", app.pool.name().to_owned()), label("priority", app.priority.to_string())] }
+    let mut labels = vec![label("pool", app.pool.name().to_owned()), label("priority", app.priority.to_string())];
+    if isolated {
+        labels.extend([
+            label("namespace", app.key.namespace().to_owned()),
+            label("app", app.key.name().to_owned()),
+            label("version", app.version.to_string()),
+        ]);
+    }
+    Labels { labels }
 }
 
 #[cfg(test)]
