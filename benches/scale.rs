@@ -4,6 +4,8 @@
 //! The cluster stands for machines elsewhere, and so has the lower priority on this one: otherwise most of what is timed is waiting for a
 //! processor that one of the agents uses, a whole slice of the scheduler (4 ms) at a time.
 //!
+//! And what one executor takes for 1,000 tasks that are processes.
+//!
 //! `cargo bench --bench scale [-- AGENTS…]` prints a table; the numbers go to `target/bench/scale.json` as well.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use microscaler_testbed::{Agent, Cluster, marked};
 use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
-use support::pooled::pool;
+use support::pooled::{executor_pids, executors, pool};
 use support::usage::{cpu_seconds, load, memory_mebibytes, result_path, yield_to_others};
 use support::{Scaler, app};
 
@@ -45,7 +47,8 @@ fn main() {
          \x20                        s     MiB  % of core   ms, p50/p99       ms, p50/p99         updates: s, CPU s"
     );
     let rows: Vec<Value> = sizes.into_iter().map(measure).collect();
-    let report = json!({"load": load(), "sizes": rows});
+    let executor = one_executor();
+    let report = json!({"load": load(), "sizes": rows, "executor": executor});
     let path = result_path("scale.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
     println!("load {}; {}", load(), path.display());
@@ -80,6 +83,28 @@ fn measure(agents: usize) -> Value {
         "pushToRunning": reaction, "pushToCallsWritten": own,
         "burst": {"updates": 2 * tasks, "seconds": seconds, "cpuSeconds": cpu}, "memoryAfterMiB": memory_mebibytes(scaler.pid()),
     })
+}
+
+/// A thousand processes of one executor: its memory without them and with them, and its own processor time for each launch.
+fn one_executor() -> Value {
+    const TASKS: u32 = 1000;
+    let host = Agent::default().resources("cpus:12;mem:40000;disk:1000;ports:[31000-31999]");
+    let mesos = Cluster::builder().agent(host).start().unwrap();
+    let template = "launch: pooled\nshell: exec sleep 100000";
+    let crowd = app("crowd", support::PUSHED, "{cpu: 10m, memory: 32Mi}", template);
+    let manifests = [("pool.yaml", &*pool(&mesos, env!("CARGO_BIN_EXE_microscaler-executor"), "")), ("crowd.yaml", &crowd)];
+    let scaler = Scaler::start_quietly(&mesos, &manifests);
+    scaler.push("crowd", "load", 0.0);
+    scaler.wait("the executor", || executors(&mesos).len() == 1);
+    let pid = executor_pids(&mesos)[0];
+    let (empty, cpu) = (memory_mebibytes(pid), cpu_seconds(pid));
+    scaler.push("crowd", "load", f64::from(10 * TASKS));
+    wait_running(&scaler, TASKS as usize);
+    let (full, launch) = (memory_mebibytes(pid), (cpu_seconds(pid) - cpu) / f64::from(TASKS) * 1000.0);
+    println!(
+        "one executor: {empty:.1} MiB, with {TASKS} tasks {full:.1} MiB; {launch:.2} ms of its own processor time for each launch"
+    );
+    json!({"tasks": TASKS, "memoryMiB": empty, "memoryWithTasksMiB": full, "launchCpuMilliseconds": launch})
 }
 
 fn cluster(agents: usize) -> Cluster {

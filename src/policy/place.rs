@@ -113,8 +113,14 @@ pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
     if rooms.present().next().is_none() {
         Some(Reason::NoAgents)
     } else if agents.peek().is_none() {
-        let but_for_executors = rooms.present().any(|ix| is_open(claim, rooms, ix));
-        Some(if but_for_executors { without_executor(claim, rooms) } else { Reason::NoAgentMatches })
+        let barred = rooms.present().filter(|ix| claim.barred.contains(ix) && suits(app, &rooms.agents[ix.0 as usize])).count();
+        Some(if rooms.present().any(|ix| is_open(claim, rooms, ix)) {
+            without_executor(claim, rooms)
+        } else if barred > 0 {
+            Reason::AgentsBarred { agents: i64::try_from(barred).unwrap_or(i64::MAX) }
+        } else {
+            Reason::NoAgentMatches
+        })
     } else if !agents.any(|agent| rooms.is_large_enough(agent, app.size, executor)) {
         Some(too_large(claim, rooms))
     } else {
@@ -238,6 +244,21 @@ mod tests {
             Some(found.0)
         };
         std::iter::from_fn(next).take(count).collect()
+    }
+
+    #[test]
+    fn agents_that_are_not_tried_for_now_are_told_from_those_that_never_match() {
+        let reason = |barred: &[u32], rack: &str| {
+            let placement = json!({"where": [{"attribute": "rack", "operator": "In", "values": [rack]}]});
+            let spec = app("a", json!({"replicas": 1, "placement": placement}));
+            let world = World { agents: vec![agent(4, &[("rack", "x")]); 2], ..World::default() };
+            let view = AppView { spec: Some(Arc::new(spec.clone())), ..AppView::default() };
+            let mut claim = Claim::of(&spec.key, &spec, &view, &mut AppMemory::default(), 0);
+            claim.barred = barred.iter().copied().map(AgentIx).collect();
+            hopeless(&claim, &Rooms::of(&world, Bases::default(), 0))
+        };
+        assert_eq!(reason(&[0, 1], "x"), Some(Reason::AgentsBarred { agents: 2 }));
+        assert_eq!((reason(&[0], "x"), reason(&[0, 1], "y")), (None, Some(Reason::NoAgentMatches)));
     }
 
     #[test]

@@ -189,6 +189,10 @@ pub enum Reason {
     },
     /// No agent meets the placement's conditions.
     NoAgentMatches,
+    /// Its replicas have failed or got lost too often on these agents, and no others meet the conditions.
+    AgentsBarred {
+        agents: i64,
+    },
     /// No agent is large enough even when empty of less important tasks.
     NoAgentLargeEnough {
         size: Resources,

@@ -241,6 +241,9 @@ impl fmt::Display for Reason {
             }
             Self::AtLimits { limits } => write!(f, "the pool's limits are reached ({})", Limits(*limits)),
             Self::NoAgentMatches => f.write_str("no agent meets the conditions of its placement"),
+            Self::AgentsBarred { agents } => {
+                write!(f, "its replicas have failed too often on {}, which are not tried for a while", Count(*agents, "agent"))
+            }
             Self::NoAgentLargeEnough { size, executor } => {
                 write!(f, "no agent is large enough for {size}")?;
                 executor.map_or(Ok(()), |executor| write!(f, " and its executor ({executor})"))
