@@ -12,6 +12,8 @@ pub(super) struct Claim<'a> {
     pub key: &'a Key,
     pub tasks: &'a [Task],
     pub app: &'a App,
+    /// The backend can do nothing for it.
+    pub held: bool,
     pub tally: Tally,
     /// Replicas that demand asks for, damped.
     pub want: i64,
@@ -98,6 +100,7 @@ impl<'a> Claim<'a> {
         Self {
             key,
             app,
+            held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
             tasks: &view.tasks,
             tally,
             want: damped.replicas,

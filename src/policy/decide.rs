@@ -34,9 +34,9 @@ fn claims<'a>(world: &'a World, memory: &mut Memory, now: Millis) -> Vec<Claim<'
     all.filter_map(|((key, view), memory)| Some(Claim::of(key, view.spec.as_deref()?, view, memory, now))).collect()
 }
 
-/// The gate: of a suspended or merely observed app nothing starts, ends or gives way.
+/// The gate: of a suspended or merely observed app, or one that cannot be acted upon, nothing starts, ends or gives way.
 fn is_hands_off(claim: &Claim) -> bool {
-    claim.app.suspended || claim.app.observed_only
+    claim.app.suspended || claim.app.observed_only || claim.held
 }
 
 fn verdicts(world: &World, seats: &[Seat], memory: &Memory, now: Millis) -> BTreeMap<Key, Verdict> {
@@ -55,7 +55,7 @@ fn observe(verdicts: &mut BTreeMap<Key, Verdict>, world: &World, claims: &[Claim
     if !claims.iter().any(|claim| claim.app.observed_only) {
         return;
     }
-    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended, now);
+    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended || claim.held, now);
     let pool = Overview::of(&seats, world, now);
     for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
         verdicts.insert(seat.claim.key.clone(), verdict::verdict(seat, &pool, std::iter::empty()));
