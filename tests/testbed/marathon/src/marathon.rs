@@ -221,7 +221,8 @@ impl Marathon {
                 // Of an unfinished session of its own: whoever supervises Marathon starts it again.
                 process.start()?;
             }
-            if (0..self.processes.len()).filter(|index| self.processes[*index].is_running()).all(|index| self.is_ready(index)) {
+            let mut wanted = (0..self.processes.len()).filter(|index| !self.is_killed(*index)).peekable();
+            if wanted.peek().is_some() && wanted.all(|index| self.is_ready(index)) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -230,6 +231,11 @@ impl Marathon {
             }
             std::thread::sleep(BETWEEN_LOOKS);
         }
+    }
+
+    fn is_killed(&self, index: usize) -> bool {
+        let process = &self.processes[index];
+        !process.is_running() && !process.has_ended_by_itself()
     }
 
     fn is_ready(&self, index: usize) -> bool {

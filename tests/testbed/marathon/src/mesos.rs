@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use microscaler_testbed::bare::{Calls, Framework, framework_info};
 use microscaler_testbed::wire::Records;
 use serde_json::{Value, json};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use std::time::Duration;
 const SILENCE: Duration = Duration::from_secs(75);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
-/// The connection for calls, while there is one. Calls meanwhile are lost, as they are on the wire.
-type Line = Arc<Mutex<Option<Calls>>>;
+/// The connection for calls while there is one, and the socket of its events. Calls meanwhile are lost, as they are on the wire.
+type Line = Arc<Mutex<Option<(Calls, TcpStream)>>>;
 
-fn lock(line: &Line) -> MutexGuard<'_, Option<Calls>> {
+fn lock(line: &Line) -> MutexGuard<'_, Option<(Calls, TcpStream)>> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -59,7 +60,7 @@ fn subscribe(leader: &Leader, master: &str, line: &Line) -> Result<()> {
         calls.reconcile(&tasks.iter().map(String::as_str).collect::<Vec<_>>());
     }
     calls.flush()?;
-    *lock(line) = Some(calls);
+    *lock(line) = Some((calls, events.socket()?));
     leader.with(|core, now| core.on_subscribed(&id, now));
     events.set_timeout(Some(SILENCE))?;
     take_events(leader, &mut events, line)
@@ -80,7 +81,7 @@ fn take_events(leader: &Leader, events: &mut Records, line: &Line) -> Result<()>
                 let status = &event["update"]["status"];
                 leader.with(|core, now| core.on_status(status, now));
                 let mut line = lock(line);
-                let calls = line.as_mut().context("the connection for calls is lost")?;
+                let (calls, _) = line.as_mut().context("the connection for calls is lost")?;
                 calls.acknowledge(status);
                 calls.flush()?;
             }
@@ -106,10 +107,12 @@ fn send_calls(leader: &Leader, line: &Line) {
     loop {
         let wanted = leader.next_calls();
         let mut line = lock(line);
-        let Some(calls) = line.as_mut() else { continue };
+        let Some((calls, events)) = line.as_mut() else { continue };
         wanted.iter().for_each(|call| push(leader, calls, call));
         if let Err(error) = calls.flush() {
             eprintln!("calls to Mesos are lost: {error:#}");
+            // The subscription begins anew; it may have ended already.
+            let _ = events.shutdown(Shutdown::Both);
             *line = None;
         }
     }

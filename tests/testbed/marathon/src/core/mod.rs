@@ -129,7 +129,7 @@ impl Core {
             deployment.steps.iter_mut().skip(current).flatten().for_each(|action| action.phase = deployment::Phase::New);
         }
         Self {
-            reviver: Reviver::new(&settings),
+            reviver: Reviver::new(&settings, now),
             tokens: settings.launch_tokens,
             tokens_refilled_at: now,
             next_scale_check: now + settings.scale_apps_initial_delay,

@@ -1,9 +1,12 @@
 //! When Marathon asks for offers: the source of the seconds that a scale-up may take.
 //!
 //! While nothing is to be launched, offers are suppressed. When something is, that is taken back by `UPDATE_FRAMEWORK`, which does
-//! not lift filters and does not make Mesos offer before its next cycle. Both go through one limiter: one call per
-//! `min_revive_offers_interval`. So a launch that comes when the suppression has just been sent waits for the next slot. What was
-//! declined comes back only with a REVIVE, which is sent two slots later, and in each slot from then on, as long as something waits.
+//! not lift filters and does not make Mesos offer before its next cycle. Both go through one limiter. So a launch that comes when the
+//! suppression has just been sent waits for the next slot. What was declined comes back only with a REVIVE, which is sent two slots
+//! later, and in each slot from then on, as long as something waits.
+//!
+//! The limiter is a bucket for one token, and one comes every `min_revive_offers_interval`, at fixed times: after an idle time, the
+//! first call goes out at once, and the second up to an interval later.
 
 use super::Call;
 use super::time::Millis;
@@ -16,8 +19,9 @@ pub struct Reviver {
     interval: Millis,
     never_suppresses: bool,
     is_suppressed: bool,
-    /// The next slot of the limiter.
-    next_slot: Millis,
+    has_token: bool,
+    /// When the last token came.
+    token_at: Millis,
     /// When REVIVE is to be sent, while something waits.
     revive_at: Option<Millis>,
     was_wanted: bool,
@@ -25,12 +29,13 @@ pub struct Reviver {
 
 impl Reviver {
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, now: Millis) -> Self {
         Self {
-            interval: settings.min_revive_offers_interval,
+            interval: settings.min_revive_offers_interval.max(1),
             never_suppresses: settings.disable_suppress_offers,
             is_suppressed: false,
-            next_slot: 0,
+            has_token: true,
+            token_at: now,
             revive_at: None,
             was_wanted: false,
         }
@@ -46,7 +51,10 @@ impl Reviver {
             self.revive_at = None;
         }
         self.was_wanted = is_wanted;
-        if now < self.next_slot {
+        let ticks = (now - self.token_at) / self.interval;
+        self.token_at += ticks * self.interval;
+        self.has_token |= ticks > 0;
+        if !self.has_token {
             return None;
         }
         let call = if !self.never_suppresses && self.is_suppressed == is_wanted {
@@ -58,7 +66,7 @@ impl Reviver {
         } else {
             return None;
         };
-        self.next_slot = now + self.interval;
+        self.has_token = false;
         Some(call)
     }
 
@@ -70,7 +78,9 @@ impl Reviver {
 
     #[must_use]
     pub fn next_call(&self) -> Millis {
-        self.next_slot.max(self.revive_at.unwrap_or(0))
+        let token = if self.has_token { self.token_at } else { self.token_at + self.interval };
+        let is_switch_due = !self.never_suppresses && self.is_suppressed == self.was_wanted;
+        if is_switch_due { token } else { token.max(self.revive_at.unwrap_or(0)) }
     }
 }
 
@@ -78,17 +88,21 @@ impl Reviver {
 mod tests {
     use super::*;
 
+    /// Tokens come at 10 s, 15 s …
     fn reviver() -> Reviver {
-        Reviver::new(&Settings::default())
+        Reviver::new(&Settings::default(), 10_000)
     }
 
     #[test]
     fn a_launch_right_after_the_suppression_waits_for_the_next_slot() {
         let mut reviver = reviver();
-        assert_eq!(reviver.calls(false, 10_000), Some(Call::Suppress(true)));
-        assert_eq!(reviver.calls(true, 10_001), None);
-        assert_eq!(reviver.calls(true, 14_999), None);
-        assert_eq!(reviver.calls(true, 15_000), Some(Call::Suppress(false)));
+        assert_eq!(reviver.calls(false, 23_000), Some(Call::Suppress(true)));
+        assert_eq!(reviver.calls(true, 23_001), None);
+        assert_eq!(reviver.calls(true, 24_999), None);
+        assert_eq!(reviver.next_call(), 25_000);
+        assert_eq!(reviver.calls(true, 25_000), Some(Call::Suppress(false)));
+        assert_eq!(reviver.calls(false, 26_000), None);
+        assert_eq!(reviver.calls(false, 30_000), Some(Call::Suppress(true)));
     }
 
     #[test]
@@ -104,7 +118,8 @@ mod tests {
 
     #[test]
     fn who_never_suppresses_revives_at_once() {
-        let mut reviver = Reviver::new(&Settings { disable_suppress_offers: true, ..Settings::default() });
+        let settings = Settings { disable_suppress_offers: true, ..Settings::default() };
+        let mut reviver = Reviver::new(&settings, 10_000);
         assert_eq!(reviver.calls(false, 10_000), None);
         assert_eq!(reviver.calls(true, 10_001), Some(Call::Revive));
         assert_eq!(reviver.calls(true, 10_002), None);
