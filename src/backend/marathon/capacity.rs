@@ -133,6 +133,8 @@ impl Room {
         let most = present.max_by_key(|(agent, ix)| (agent.held.cpu, agent.held.memory, std::cmp::Reverse(*ix)));
         match most.map(|(_, ix)| AgentIx(ix)) {
             Some(ix) => ix,
+            // All are away for the time being.
+            None if !world.agents.is_empty() => AgentIx(0),
             None => self.agent(world, None, None),
         }
     }

@@ -53,8 +53,8 @@ pub struct Managed {
     pub asked_at: VecDeque<Millis>,
     pub conflict: Conflict,
     pub cures: Cures,
-    /// Marathon does not take what we ask of it.
-    pub refused: Option<String>,
+    /// Marathon does not take what we ask of it: why, and since when.
+    pub refused: Option<(String, Millis)>,
     /// As last told.
     pub trouble: Option<Trouble>,
 }

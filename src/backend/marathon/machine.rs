@@ -19,6 +19,7 @@ mod answers;
 mod events;
 mod orders;
 mod read;
+mod seats;
 mod specs;
 mod trouble;
 
@@ -334,7 +335,8 @@ impl Machine {
 
     /// The tasks of what has changed, and the room that is left.
     fn show(&mut self, world: &mut World, now: Millis, out: &mut Out) {
-        if self.dirty.is_empty() && !self.room_changed {
+        // Nothing has a place before the agents are known.
+        if !self.room.known || (self.dirty.is_empty() && !self.room_changed) {
             return;
         }
         out.applied.decide = true;
@@ -351,6 +353,7 @@ impl Machine {
         }
         let ours: BTreeSet<&str> = self.apps.values().map(|app| &*app.id).collect();
         self.room.refresh(world, &ours);
+        self.reseat(world);
         self.room_changed = false;
     }
 

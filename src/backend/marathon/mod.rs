@@ -22,6 +22,7 @@
 //! | how much room there is | [`capacity`] |
 //! | apps that we make: template → definition | [`own`] |
 //! | which flags of Marathon cost time | [`advice`] |
+//! | a look without acting | [`survey`] |
 
 mod advice;
 mod capacity;
@@ -32,6 +33,7 @@ mod machine;
 mod own;
 mod project;
 mod session;
+pub mod survey;
 mod targets;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -173,6 +175,7 @@ impl Marathon {
                 Input::Answered { serial, answer: Answer::Later { message, retry_in_ms: UNCERTAIN_MS } }
             }));
         }
+        tracing::debug!(?request, "asked of Marathon");
         self.stats.count(name(&request));
         if let Some(caused_at) = caused_at {
             self.stats.reacted(clock::instant().saturating_duration_since(caused_at));

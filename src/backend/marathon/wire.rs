@@ -299,6 +299,11 @@ pub fn instance_of(task: &str) -> (&str, u32) {
     parsed().unwrap_or((task, 1))
 }
 
+/// The first task of an instance: of one that has only just found its place, nothing else is known yet.
+pub fn first_task(instance: &str) -> Arc<str> {
+    if instance.contains(".instance-") { format!("{instance}._app.1").into() } else { instance.into() }
+}
+
 /// The app of an instance or task, by its id: `shop_web.instance-UUID._app.2` is of `/shop/web`.
 pub fn app_of(task: &str) -> Option<String> {
     let (path, _) = task.split_once(".instance-")?;

@@ -203,7 +203,7 @@ impl Machine {
         } else {
             let gone = status == 404;
             let words = format!("Marathon refuses it: {message}");
-            self.each(flight, |app, _| app.refused = (!gone).then(|| words.clone()));
+            self.each(flight, |app, _| app.refused = (!gone).then(|| (words.clone(), now)));
             for (key, _) in &flight.changes {
                 self.alone.remove(key);
             }

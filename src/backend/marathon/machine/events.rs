@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{AGENTS_SOON_MS, LOOK_CLOSER_MS, Machine, Out};
 use crate::api::validated::{Key, Version};
 use crate::backend::marathon::ledger::{Instance, State};
-use crate::backend::marathon::wire::{Event, Plan, instance_of};
+use crate::backend::marathon::wire::{Event, Plan, first_task, instance_of};
 use crate::backend::{End, Ending};
 use crate::policy::world::{Millis, World};
 
@@ -126,7 +126,7 @@ impl Machine {
             app.found_place(agent);
         }
         let instance = app.instances.entry(change.instance.into()).or_insert_with(|| Instance {
-            task: change.instance.into(),
+            task: first_task(change.instance),
             incarnation: 1,
             agent,
             state,

@@ -509,3 +509,19 @@ fn replicas_whose_room_others_have_taken_are_taken_off_the_books() {
     assert_eq!(scene.applied.endings.iter().map(|ending| ending.how).collect::<Vec<_>>(), [End::Dropped; 2]);
     assert!(scene.world.futile_until > scene.now);
 }
+
+#[test]
+fn a_replica_is_expected_where_marathon_leaves_room_for_it() {
+    let mut scene = Scene::with("{mesos: ['http://127.0.0.1:1']}", &[("web", ADOPTED), ("low", OTHER)]);
+    scene.connect();
+    let agent = |id: &str| Agent { id: id.into(), total: Resources::new(2000, 4096), active: true, ..Agent::default() };
+    scene.input(Input::Agents(Ok(vec![agent("A"), agent("B")])));
+    scene.answer_read(&[running("/web", 0, 0), running("/low", 0, 0)], &[]);
+    scene.order(&[("web", 1)], &[]);
+    assert_eq!(scene.tasks("web")[0].agent, AgentIx(0));
+    scene.order(&[("low", 2)], &[]);
+    scene.status("/low", 1, "TASK_RUNNING");
+    scene.status("/low", 2, "TASK_RUNNING");
+    assert_eq!(scene.tasks("web")[0].agent, AgentIx(1));
+    assert_eq!([0, 1].map(|ix| scene.world.agents[ix].held.cpu), [0, 1000]);
+}

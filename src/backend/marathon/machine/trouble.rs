@@ -6,6 +6,8 @@ use crate::backend::marathon::ledger::Managed;
 use crate::backend::marathon::own;
 use crate::policy::world::{Millis, Trouble, World};
 
+/// What was refused is tried again after this time.
+const REFUSED_MS: u64 = 30_000;
 /// A replica that finds no place for so long is worth a word.
 const LONG_WAIT_MS: u64 = 10_000;
 
@@ -14,6 +16,8 @@ impl Machine {
     pub(super) fn judge(&mut self, world: &mut World, now: Millis, out: &mut Out) {
         let Self { apps, pool, by_id, .. } = self;
         for (key, app) in apps.iter_mut().filter(|(_, app)| app.given.is_some()) {
+            // It may have been mended on either side.
+            app.refused.take_if(|(_, since)| *since + REFUSED_MS <= now);
             let other = by_id.get(&app.id).filter(|other| *other != key);
             let trouble = match other {
                 Some(other) => Some(held("SameApp", format!("{} is scaled by {other} already", app.id))),
@@ -65,7 +69,7 @@ fn trouble(app: &Managed, pool: &MarathonPool, now: Millis) -> Option<Trouble> {
 }
 
 fn refused(app: &Managed) -> Option<Trouble> {
-    app.refused.as_ref().map(|why| held("Refused", why.clone()))
+    app.refused.as_ref().map(|(why, _)| held("Refused", why.clone()))
 }
 
 /// Why replicas do not come, or do not go.
