@@ -29,6 +29,8 @@ pub struct Managed {
     /// As its spec has it, and that with what Marathon says of it.
     pub given: Option<Arc<App>>,
     pub fitted: Option<Arc<App>>,
+    /// Of one that is ours: what its definition is made from, or what of its spec Marathon cannot do.
+    pub wording: Result<String, String>,
     /// It was looked for since its spec was first seen.
     pub sought: bool,
     /// `None`: it is not there.
@@ -172,6 +174,7 @@ impl Managed {
             owned,
             given: None,
             fitted: None,
+            wording: Ok(String::new()),
             sought: false,
             known: None,
             instances: BTreeMap::new(),

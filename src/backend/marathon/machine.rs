@@ -217,7 +217,8 @@ impl Machine {
             Input::Blocked(why) => self.disconnected(why, true, &mut out),
             Input::StandingBy(leader) => self.disconnected(format!("standing by: {leader}"), false, &mut out),
         }
-        self.settle(world, now, &mut out);
+        // The world follows with the next tick, once for all that has come.
+        out.applied.decide |= !self.dirty.is_empty() || self.room_changed;
         out.applied
     }
 

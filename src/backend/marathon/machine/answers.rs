@@ -78,7 +78,8 @@ impl Machine {
             let (spec, known) = (app.given.as_ref()?, app.known.as_ref()?);
             let free = !app.busy && !app.uncertain && app.sought && !app.is_held() && !spec.observed_only && !spec.suspended;
             let [_, _, version] = known.labels.as_ref().filter(|_| app.owned && free)?;
-            (*version != own::version(spec)).then(|| (app.key.clone(), app.id.clone(), known.instances, spec.clone()))
+            (app.wording.as_ref().is_ok_and(|wording| wording != version))
+                .then(|| (app.key.clone(), app.id.clone(), known.instances, spec.clone()))
         });
         let changed: Vec<_> = changed.collect();
         for (key, id, instances, spec) in changed {

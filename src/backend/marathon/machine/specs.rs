@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Machine, Out};
 use crate::api::validated::{App, Key};
 use crate::backend::marathon::ledger::{Conflict, Managed};
+use crate::backend::marathon::own;
 use crate::policy::world::{Millis, World};
 
 /// Replicas on agents that are out of reach are replaced by Marathon, as the app's `unreachableStrategy` says; not by us as well.
@@ -48,6 +49,8 @@ impl Machine {
                 app.conflict = Conflict::default();
             }
         }
+        app.wording =
+            if owned { own::definition(&spec, &self.pool.key, &id).map(|_| own::version(&spec)) } else { Ok(String::new()) };
         (app.given, app.fitted) = (Some(spec), None);
         self.by_id.entry(id).or_insert_with(|| key.clone());
         if !app.sought {

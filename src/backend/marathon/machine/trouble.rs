@@ -3,7 +3,6 @@
 use super::{Machine, Out};
 use crate::api::validated::MarathonPool;
 use crate::backend::marathon::ledger::Managed;
-use crate::backend::marathon::own;
 use crate::policy::world::{Millis, Trouble, World};
 
 /// What was refused is tried again after this time.
@@ -43,12 +42,9 @@ fn held(word: &'static str, message: String) -> Trouble {
 }
 
 fn trouble(app: &Managed, pool: &MarathonPool, now: Millis) -> Option<Trouble> {
-    let spec = app.given.as_ref()?;
     let id = &app.id;
-    if app.owned
-        && let Err(unfit) = own::definition(spec, &pool.key, id)
-    {
-        return Some(held("NotOnMarathon", unfit));
+    if let Err(unfit) = &app.wording {
+        return Some(held("NotOnMarathon", unfit.clone()));
     }
     if !app.sought {
         return Some(held("NotReadYet", format!("{id} has not been looked for in Marathon yet")));
