@@ -72,6 +72,10 @@ impl Core {
     /// First what is to go; when that is gone, what is missing.
     fn scale_application(&mut self, action: &mut Action, now: Millis) {
         if action.phase == Phase::New {
+            // A new app's have been told of already.
+            if self.state.apps.get(&action.app).is_some_and(|app| app.history.len() > 1) {
+                self.tell_health_checks(&action.app, now);
+            }
             let victims = self.victims(action);
             for victim in &victims {
                 self.decommission(victim, now);
