@@ -49,7 +49,7 @@ impl Request {
 
     #[must_use]
     pub fn flag(&self, name: &str, otherwise: bool) -> bool {
-        self.parameters(name).first().map_or(otherwise, |value| value == "true")
+        self.parameters(name).first().map_or(otherwise, |value| value.eq_ignore_ascii_case("true"))
     }
 
     #[must_use]
