@@ -31,7 +31,7 @@ pub struct Settings {
     /// How long each update takes to be persisted.
     pub testbed_persistence_delay: i64,
     /// More instances than that in one app, and the process ends, as Marathon does that runs out of memory.
-    pub testbed_memory_instances: i64,
+    pub testbed_memory_instances: usize,
     /// How long the end takes then.
     pub testbed_memory_delay: i64,
     /// Of event streams, and how many events each may be behind.

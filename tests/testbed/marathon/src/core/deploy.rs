@@ -114,6 +114,10 @@ impl Core {
 
     pub(super) fn start_missing(&mut self, app: &str, wanted: usize, now: Millis) -> BTreeSet<String> {
         let missing = wanted.saturating_sub(self.instances_of(app).count());
+        if missing > self.settings.testbed_memory_instances {
+            self.ends_at.get_or_insert(now + self.settings.testbed_memory_delay);
+        }
+        // Marathon is busy dying then.
         if self.ends_at.is_some() || missing == 0 {
             return BTreeSet::new();
         }

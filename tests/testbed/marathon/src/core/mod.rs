@@ -29,6 +29,8 @@ mod replace;
 pub mod revive;
 mod status;
 mod task_info;
+#[cfg(test)]
+mod tests;
 pub mod time;
 mod update;
 pub mod view;

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const LOWEST_SERVICE_PORT: u64 = 10_000;
 const HIGHEST_SERVICE_PORT: u64 = 20_000;
+/// `zk_max_versions`.
+const MAX_VERSIONS: usize = 50;
 const CANCELLED: &str = "The upgrade has been cancelled";
 
 /// A change that is wanted.
@@ -168,7 +170,6 @@ impl Core {
                 continue;
             };
             self.assign_service_ports(id, &mut definition);
-            self.check_memory(&definition, version);
             let (app, is_new) = match self.state.apps.entry(id.clone()) {
                 std::collections::btree_map::Entry::Occupied(entry) => (entry.into_mut(), false),
                 std::collections::btree_map::Entry::Vacant(entry) => {
@@ -186,15 +187,21 @@ impl Core {
             }
             app.history.insert(version, definition.clone());
             app.definition = definition;
-            self.queue.entry(id.clone()).or_default().reset_delay();
+            if is_upgrade {
+                self.queue.entry(id.clone()).or_default().reset_delay();
+            }
+            self.forget_versions(id);
         }
         self.is_dirty = true;
     }
 
-    fn check_memory(&mut self, definition: &Definition, version: Millis) {
-        if definition.instances() > usize::try_from(self.settings.testbed_memory_instances).unwrap_or(usize::MAX) {
-            self.ends_at.get_or_insert(version + self.settings.testbed_memory_delay);
-        }
+    /// Only the newest versions are kept, and those that instances are made of.
+    fn forget_versions(&mut self, id: &str) {
+        let used: BTreeSet<Millis> = self.instances_of(id).map(|instance| instance.version).collect();
+        let Some(app) = self.state.apps.get_mut(id) else { return };
+        let surplus = app.history.len().saturating_sub(MAX_VERSIONS);
+        let old: Vec<Millis> = app.history.keys().take(surplus).filter(|version| !used.contains(version)).copied().collect();
+        old.iter().for_each(|version| drop(app.history.remove(version)));
     }
 
     /// Ports that are 0 get the next free number from 10000 on.

@@ -200,7 +200,7 @@ fn update(leader: &Leader, request: &Request, id: &str) -> Answer {
     })
 }
 
-/// All or nothing, and one deployment for all. Only PUT makes apps.
+/// All or nothing, one deployment for all, and no `api_post_event`. Only PUT makes apps.
 fn update_many(leader: &Leader, request: &Request, makes_apps: bool) -> Answer {
     let given = body(request)?;
     let updates = given.as_array().ok_or_else(|| {
@@ -220,12 +220,7 @@ fn update_many(leader: &Leader, request: &Request, makes_apps: bool) -> Answer {
             return Err(Refusal::missing("App", unknown, false));
         }
         let apps = wanted.iter().map(|(id, given)| Ok((id.clone(), Some(updated(core, id, given, is_partial)?))));
-        Ok(Change {
-            apps: apps.collect::<Result<_, Refusal>>()?,
-            is_forced: request.flag("force", false),
-            uri: Some(request.path().to_owned()),
-            ..Change::default()
-        })
+        Ok(Change { apps: apps.collect::<Result<_, Refusal>>()?, is_forced: request.flag("force", false), ..Change::default() })
     })
 }
 
