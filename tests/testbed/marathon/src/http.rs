@@ -49,7 +49,7 @@ impl Request {
 
     #[must_use]
     pub fn flag(&self, name: &str, otherwise: bool) -> bool {
-        self.parameters(name).first().map_or(otherwise, |value| value == "true")
+        self.parameters(name).first().map_or(otherwise, |value| value.eq_ignore_ascii_case("true"))
     }
 
     #[must_use]
@@ -91,18 +91,24 @@ impl Response {
         self
     }
 
-    /// Jetty's page for errors outside of the API.
+    /// Jetty's page for errors outside of the API: only for some methods, and with a body only for who takes HTML.
     #[must_use]
-    pub fn page(status: u16, reason: &str, path: &str) -> Self {
-        let body = format!(
-            "<html>\n<head>\n<meta http-equiv=\"Content-Type\" content=\"text/html;charset=utf-8\"/>\n<title>Error {status} {reason}\
-             </title>\n</head>\n<body><h2>HTTP ERROR {status}</h2>\n<p>Problem accessing {path}. Reason:\n<pre>    {reason}</pre></p>\n\
-             </body>\n</html>\n"
-        );
-        let mut response = Self::new(status).header("Cache-Control", "must-revalidate,no-cache,no-store");
-        response = response.header("Content-Type", "text/html;charset=iso-8859-1");
-        response.reason = Some(reason.to_owned());
-        response.body = body.into_bytes();
+    pub fn page(status: u16, reason: &str, request: &Request) -> Self {
+        let mut response = Self { status, reason: Some(reason.to_owned()), ..Self::default() };
+        if !matches!(request.method.as_str(), "GET" | "POST" | "HEAD") {
+            return response;
+        }
+        response = response.header("Cache-Control", "must-revalidate,no-cache,no-store");
+        if request.accepts("text/html") {
+            response = response.header("Content-Type", "text/html;charset=iso-8859-1");
+            let path = request.path();
+            let body = format!(
+                "<html>\n<head>\n<meta http-equiv=\"Content-Type\" content=\"text/html;charset=utf-8\"/>\n\
+                 <title>Error {status} {reason}</title>\n</head>\n<body><h2>HTTP ERROR {status}</h2>\n\
+                 <p>Problem accessing {path}. Reason:\n<pre>    {reason}</pre></p>\n</body>\n</html>\n"
+            );
+            response.body = body.into_bytes();
+        }
         response
     }
 

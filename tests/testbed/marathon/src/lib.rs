@@ -19,7 +19,7 @@
 //!                                                 ▲  offers, statuses  ◄──────────┘
 //! ```
 //! `core` decides everything and knows neither sockets nor clocks; see there. `store` stands for `ZooKeeper`. What this server is
-//! held to are recordings of a real Marathon: see `tests/recordings.rs`.
+//! held to are recordings of a real Marathon: see `tests/recordings.rs` and `tests/order.rs`.
 //!
 //! HTTP is spoken by hand (`http`), since Marathon's is unusual: reason phrases that are empty or its own, streams without chunks.
 

@@ -75,7 +75,11 @@ fn take_events(leader: &Leader, events: &mut Records, line: &Line) -> Result<()>
         match event["type"].as_str().unwrap_or_default() {
             "OFFERS" => {
                 let offers = event["offers"]["offers"].as_array().cloned().unwrap_or_default();
-                leader.with(|core, now| core.on_offers(&offers, now));
+                leader.with(|core, now| core.on_offers(offers, now));
+            }
+            "RESCIND" => {
+                let id = event["rescind"]["offer_id"]["value"].as_str().unwrap_or_default();
+                leader.with(|core, _| core.on_rescinded(id));
             }
             "UPDATE" => {
                 let status = &event["update"]["status"];

@@ -18,7 +18,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 pub fn answer(store: &Store, own: &str, request: &Request, leads: impl Fn() -> bool) -> Option<Response> {
     let via = format!("1.1 {own}");
     if request.header(VIA).is_some_and(|vias| vias.contains(&via)) {
-        return Some(Response::page(502, "Detected proxying loop.", request.path()));
+        return Some(Response::page(502, "Detected proxying loop.", request));
     }
     for _ in 0..ATTEMPTS {
         if leads() {
@@ -29,7 +29,7 @@ pub fn answer(store: &Store, own: &str, request: &Request, leads: impl Fn() -> b
             _ => std::thread::sleep(BETWEEN_ATTEMPTS),
         }
     }
-    Some(Response::page(502, "Could not determine the current leader", request.path()))
+    Some(Response::page(502, "Could not determine the current leader", request))
 }
 
 /// Events are not passed on.
@@ -65,11 +65,14 @@ fn answered(leader: &str, via: &str, answer: wire::Response) -> Response {
     let mut response = Response::new(answer.status).header("X-Marathon-Leader", format!("http://{leader}"));
     let is_kept =
         |name: &str| !matches!(name, "date" | "connection" | "content-length" | "x-marathon-leader" | "content-type" | "expires");
-    response.headers.extend(answer.headers.iter().filter(|(name, _)| is_kept(name)).cloned());
-    response = response.header("Expires", "Wed, 01 Jan 1800 00:00:00 GMT").header("X-Marathon-Via", via);
-    if let Some(mime) = answer.header("content-type") {
-        response = response.header("Content-Type", mime);
+    for (name, value) in answer.headers.iter().filter(|(name, _)| is_kept(name)) {
+        // Of several of one name, the last is left.
+        response.headers.retain(|(other, _)| other != name);
+        response.headers.push((name.clone(), value.clone()));
     }
+    response = response.header("Expires", "Wed, 01 Jan 1800 00:00:00 GMT").header("X-Marathon-Via", via);
+    let mime = answer.header("content-type").unwrap_or("none/none");
+    response = response.header("Content-Type", mime);
     Response { body: answer.body, ..response }
 }
 
@@ -77,7 +80,7 @@ fn answered(leader: &str, via: &str, answer: wire::Response) -> Response {
 fn failure(request: &Request) -> Response {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     match COUNT.fetch_add(1, Ordering::Relaxed) % 4 {
-        0 | 1 => Response::page(502, "Connection to leader refused.", request.path()),
-        _ => Response::page(500, "Server Error", request.path()),
+        0 | 1 => Response::page(502, "Connection to leader refused.", request),
+        _ => Response::page(500, "Server Error", request),
     }
 }

@@ -181,7 +181,7 @@ impl Server {
         let response = routes::answer(leader, request);
         let is_update = request.method != "GET" && response.status < 300;
         if is_update && self.faults.takes_failure() {
-            return Some(routes::with_usual_headers(leader, Response::page(503, "Service Unavailable", request.path())));
+            return Some(routes::with_usual_headers(leader, Response::page(503, "Service Unavailable", request)));
         }
         Some(response)
     }
@@ -193,13 +193,9 @@ impl Server {
         if request.header("authorization") == Some(wanted.as_str()) {
             return None;
         }
-        let mut page = Response::page(401, "Unauthorized", request.path());
+        let mut page = Response::page(401, "Unauthorized", request);
         // The realm is never what --http_realm says.
         page.headers.insert(0, ("WWW-Authenticate".to_owned(), "basic realm=\"null\"".to_owned()));
-        if request.method != "GET" || request.path() == "/v2/events" {
-            page.headers.retain(|(name, _)| name != "Content-Type" && (name != "Cache-Control" || request.method == "GET"));
-            page.body.clear();
-        }
         Some(page)
     }
 

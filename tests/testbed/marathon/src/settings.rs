@@ -14,6 +14,8 @@ pub struct Settings {
     pub disable_suppress_offers: bool,
     pub decline_offer_duration: i64,
     pub max_instances_per_offer: usize,
+    /// How long an offer is kept while nothing waits for one.
+    pub offer_matching_timeout: i64,
     pub launch_tokens: usize,
     pub launch_token_refresh_interval: i64,
     pub scale_apps_initial_delay: i64,
@@ -29,7 +31,7 @@ pub struct Settings {
     /// How long each update takes to be persisted.
     pub testbed_persistence_delay: i64,
     /// More instances than that in one app, and the process ends, as Marathon does that runs out of memory.
-    pub testbed_memory_instances: i64,
+    pub testbed_memory_instances: usize,
     /// How long the end takes then.
     pub testbed_memory_delay: i64,
     /// Of event streams, and how many events each may be behind.
@@ -49,6 +51,7 @@ impl Default for Settings {
             disable_suppress_offers: false,
             decline_offer_duration: 120_000,
             max_instances_per_offer: 5,
+            offer_matching_timeout: 3_000,
             launch_tokens: 100,
             launch_token_refresh_interval: 30_000,
             scale_apps_initial_delay: 15_000,
@@ -98,6 +101,7 @@ impl Settings {
             "disable_suppress_offers" => self.disable_suppress_offers = value.parse()?,
             "decline_offer_duration" => self.decline_offer_duration = value.parse()?,
             "max_instances_per_offer" => self.max_instances_per_offer = value.parse()?,
+            "offer_matching_timeout" => self.offer_matching_timeout = value.parse()?,
             "launch_tokens" => self.launch_tokens = value.parse()?,
             "launch_token_refresh_interval" => self.launch_token_refresh_interval = value.parse()?,
             "scale_apps_initial_delay" => self.scale_apps_initial_delay = value.parse()?,

@@ -13,11 +13,7 @@ pub fn serve(leader: &Leader, request: &Request, connection: &mut Connection) ->
     let accept = request.header("accept").unwrap_or_default();
     if request.method != "GET" || !accept.contains("text/event-stream") {
         let reason = format!("HTTP method {} is not supported by this URL", request.method);
-        let mut page = with_usual_headers(leader, Response::page(405, &reason, request.path()));
-        if request.method == "GET" && !["*/*", "text/html", ""].contains(&accept) {
-            page.body.clear();
-        }
-        return Some(page);
+        return Some(with_usual_headers(leader, Response::page(405, &reason, request)));
     }
     let types = request.parameters("event_type");
     let is_wanted = |event: &Event| types.is_empty() || types.iter().any(|kind| kind == event.kind);

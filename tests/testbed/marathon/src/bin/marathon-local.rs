@@ -18,6 +18,7 @@ Flags of Marathon's own, with its defaults:
   --disable_suppress_offers
   --decline_offer_duration MS              120000
   --max_instances_per_offer N              5
+  --offer_matching_timeout MS              3000
   --launch_tokens N                        100
   --launch_token_refresh_interval MS       30000
   --scale_apps_initial_delay MS            15000

@@ -49,6 +49,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("mem", Kind::Number(0.0)),
     ("gpus", Kind::Whole(0)),
     ("networks", Kind::List),
+    ("pod", Kind::Object),
     ("portDefinitions", Kind::List),
     ("readinessChecks", Kind::List),
     ("residency", Kind::Object),
@@ -121,6 +122,16 @@ impl Definition {
 
     pub fn set(&mut self, name: &str, value: Value) {
         self.0.insert(name.to_owned(), value);
+    }
+
+    /// Ports that are left to Marathon stay what they were.
+    pub fn keep_service_ports(&mut self, before: Option<&Self>) {
+        let Some(before) = before.map(|before| before.list("portDefinitions")) else { return };
+        let mut ports = self.list("portDefinitions").to_vec();
+        for (port, old) in ports.iter_mut().zip(before).filter(|(port, _)| port["port"] == 0) {
+            port["port"] = old["port"].clone();
+        }
+        self.set("portDefinitions", Value::Array(ports));
     }
 
     /// Whether going from one to the other replaces all instances: anything but their number has changed.

@@ -72,6 +72,10 @@ impl Core {
     /// First what is to go; when that is gone, what is missing.
     fn scale_application(&mut self, action: &mut Action, now: Millis) {
         if action.phase == Phase::New {
+            // A new app's have been told of already.
+            if self.state.apps.get(&action.app).is_some_and(|app| app.history.len() > 1) {
+                self.tell_health_checks(&action.app, now);
+            }
             let victims = self.victims(action);
             for victim in &victims {
                 self.decommission(victim, now);
@@ -110,6 +114,10 @@ impl Core {
 
     pub(super) fn start_missing(&mut self, app: &str, wanted: usize, now: Millis) -> BTreeSet<String> {
         let missing = wanted.saturating_sub(self.instances_of(app).count());
+        if missing > self.settings.testbed_memory_instances {
+            self.ends_at.get_or_insert(now + self.settings.testbed_memory_delay);
+        }
+        // Marathon is busy dying then.
         if self.ends_at.is_some() || missing == 0 {
             return BTreeSet::new();
         }

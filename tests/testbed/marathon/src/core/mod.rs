@@ -22,12 +22,15 @@ pub mod instance;
 mod kill;
 mod offers;
 pub mod plan;
+mod pods;
 pub mod queue;
 pub mod refusal;
 mod replace;
 pub mod revive;
 mod status;
 mod task_info;
+#[cfg(test)]
+mod tests;
 pub mod time;
 mod update;
 pub mod view;
@@ -103,6 +106,8 @@ pub struct Core {
     pub state: State,
     queue: BTreeMap<String, Launches>,
     reviver: Reviver,
+    /// Offers that nothing waits for, and until when they are kept.
+    held_offers: Vec<(Millis, Value)>,
     tokens: usize,
     tokens_refilled_at: Millis,
     next_scale_check: Millis,
@@ -110,8 +115,6 @@ pub struct Core {
     pub ends_at: Option<Millis>,
     pub events: Vec<Event>,
     pub calls: Vec<Call>,
-    /// Pods that the change at hand makes.
-    new_pods: BTreeSet<String>,
     /// Whether the state differs from what is written.
     pub is_dirty: bool,
 }
@@ -136,10 +139,10 @@ impl Core {
             settings,
             state,
             queue: BTreeMap::new(),
+            held_offers: Vec::new(),
             ends_at: None,
             events: Vec::new(),
             calls: Vec::new(),
-            new_pods: BTreeSet::new(),
             is_dirty: true,
         }
     }
@@ -191,6 +194,7 @@ impl Core {
         }
         self.repeat_kills(now);
         self.advance_deployments(now);
+        self.use_held_offers(now);
         let wanted = self.launchable(now).next().is_some();
         let calls = self.reviver.calls(wanted, now);
         self.calls.extend(calls);
@@ -201,6 +205,7 @@ impl Core {
     pub fn next_tick(&self, now: Millis) -> Millis {
         let delays = self.queue.values().filter_map(|launches| launches.next_start(now));
         let checks = self.state.instances.values().filter_map(|instance| instance.health.next_check);
+        let held = self.held_offers.iter().map(|(deadline, _)| *deadline);
         let others = [
             self.next_scale_check,
             self.reviver.next_call(),
@@ -208,6 +213,7 @@ impl Core {
         ];
         delays
             .chain(checks)
+            .chain(held)
             .chain(others)
             .chain(self.ends_at)
             .filter(|time| *time > now)

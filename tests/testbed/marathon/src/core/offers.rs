@@ -91,8 +91,36 @@ impl Core {
         self.state.instances.values().filter(may_start)
     }
 
-    /// Offers of Mesos, as JSON. Each is accepted or declined at once; those of one message are filled in turn.
-    pub fn on_offers(&mut self, offers: &[Value], now: Millis) {
+    /// Offers of Mesos, as JSON. While nothing waits for one, they are kept for a moment.
+    pub fn on_offers(&mut self, offers: Vec<Value>, now: Millis) {
+        let deadline = now + self.settings.offer_matching_timeout;
+        self.held_offers.extend(offers.into_iter().map(|offer| (deadline, offer)));
+        self.use_held_offers(now);
+    }
+
+    /// Mesos has taken one back.
+    pub fn on_rescinded(&mut self, id: &str) {
+        self.held_offers.retain(|(_, offer)| offer["id"]["value"] != id);
+    }
+
+    /// What has been kept is for what waits now; or is declined, if nothing has come in time.
+    pub(super) fn use_held_offers(&mut self, now: Millis) {
+        if self.held_offers.is_empty() {
+            return;
+        }
+        if self.tokens > 0 && self.launchable(now).next().is_some() {
+            let offers: Vec<Value> = std::mem::take(&mut self.held_offers).into_iter().map(|(_, offer)| offer).collect();
+            self.match_offers(&offers, now);
+        }
+        let refuse = self.settings.decline_offer_duration;
+        let (kept, over): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held_offers).into_iter().partition(|(deadline, _)| now < *deadline);
+        self.held_offers = kept;
+        self.calls.extend(over.iter().map(|(_, offer)| Call::Decline { offer: Room::new(offer).text("id"), refuse }));
+    }
+
+    /// Each is accepted or declined; they are filled in turn.
+    fn match_offers(&mut self, offers: &[Value], now: Millis) {
         let mut rooms: Vec<Room> = offers.iter().map(Room::new).collect();
         let mut waiting: Vec<(Millis, u64, String)> = self
             .launchable(now)
@@ -166,6 +194,7 @@ impl Core {
         self.state.framework_id = Some(framework_id.to_owned());
         self.is_dirty = true;
         self.reviver.on_subscribed();
+        self.held_offers.clear();
         self.kill_doomed_again(now);
     }
 }

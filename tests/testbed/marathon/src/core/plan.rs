@@ -2,7 +2,7 @@
 
 use super::deployment::{Action, Kind};
 use super::ids;
-use super::{Core, definition::Definition};
+use super::{Change, Core, definition::Definition};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an app is to be; none if it is to go.
@@ -10,7 +10,8 @@ pub type Changes = BTreeMap<String, Option<Definition>>;
 
 impl Core {
     /// First what goes, then what is new, then the changes, each app after those that it depends on.
-    pub(super) fn plan(&self, changes: &Changes, victims: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Action>> {
+    pub(super) fn plan(&self, change: &Change) -> Vec<Vec<Action>> {
+        let (changes, victims) = (&change.apps, &change.victims);
         let before = |app: &str| self.state.apps.get(app).map(|app| &app.definition);
         let stops: Vec<Action> = changes
             .iter()
@@ -37,7 +38,7 @@ impl Core {
         let mut steps: Vec<Vec<Action>> = [stops, starts].into_iter().chain(layers.into_values()).collect();
         steps.retain(|step| !step.is_empty());
         for action in steps.iter_mut().flatten() {
-            action.is_pod = self.is_pod(&action.app) || self.new_pods.contains(&action.app);
+            action.is_pod = change.is_pod || self.is_pod(&action.app);
         }
         steps
     }

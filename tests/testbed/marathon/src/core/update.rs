@@ -5,12 +5,14 @@ use super::events::{self, event};
 use super::plan::Changes;
 use super::refusal::Refusal;
 use super::time::{Millis, text};
-use super::{App, Core, Definition};
+use super::{App, Core, Definition, Group};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const LOWEST_SERVICE_PORT: u64 = 10_000;
 const HIGHEST_SERVICE_PORT: u64 = 20_000;
+/// `zk_max_versions`.
+const MAX_VERSIONS: usize = 50;
 const CANCELLED: &str = "The upgrade has been cancelled";
 
 /// A change that is wanted.
@@ -27,6 +29,11 @@ pub struct Change {
     pub version: Option<Millis>,
     /// A restart changes nothing but the version.
     pub is_restart: bool,
+    /// The apps are made by this request, and told of as they were sent.
+    pub is_creation: bool,
+    pub is_pod: bool,
+    /// The dependencies of groups that are made or changed; none for those that go.
+    pub groups: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 /// Of a change that has been taken, even if there was nothing to do.
@@ -50,7 +57,38 @@ impl Core {
     /// 409 if a deployment is in the way and it is not forced, 403 if there are too many.
     pub fn change(&mut self, change: &Change, now: Millis) -> Result<Accepted, Refusal> {
         let version = self.next_version(now);
-        let mut steps = self.plan(&change.apps, &change.victims);
+        // Their dependencies count for the plan already.
+        let groups = self.change_groups(&change.groups, version);
+        let taken = self.change_apps(change, version, now);
+        if taken.is_err() {
+            self.state.groups = groups;
+        }
+        taken
+    }
+
+    /// Gives the groups as they were.
+    fn change_groups(
+        &mut self,
+        changes: &BTreeMap<String, Option<BTreeSet<String>>>,
+        version: Millis,
+    ) -> BTreeMap<String, Group> {
+        let before = self.state.groups.clone();
+        for (id, dependencies) in changes {
+            match dependencies {
+                Some(dependencies) => {
+                    let group = Group { version, dependencies: dependencies.clone() };
+                    self.state.groups.insert(id.clone(), group);
+                }
+                None => {
+                    self.state.groups.remove(id);
+                }
+            }
+        }
+        before
+    }
+
+    fn change_apps(&mut self, change: &Change, version: Millis, now: Millis) -> Result<Accepted, Refusal> {
+        let mut steps = self.plan(change);
         if change.is_restart {
             self.plan_restart(&change.apps, &mut steps);
         }
@@ -60,7 +98,7 @@ impl Core {
         let conflicts = self.conflicts(&deployment);
         self.check_locks(change, &deployment, &conflicts, version, now)?;
         self.cancel(&conflicts, now);
-        self.apply(change, version);
+        self.apply(change, version, now);
         Ok(self.begin(deployment, change, now))
     }
 
@@ -120,21 +158,22 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, change: &Change, version: Millis) {
+    fn apply(&mut self, change: &Change, version: Millis, now: Millis) {
         self.state.version = version;
         for (id, definition) in &change.apps {
             let Some(mut definition) = definition.clone() else {
-                self.state.apps.remove(id);
+                let gone = self.state.apps.remove(id);
+                if gone.is_some_and(|app| !app.definition.list("healthChecks").is_empty()) {
+                    self.publish(events::app_event("remove_health_check_event", id, now));
+                }
                 self.queue.remove(id);
                 continue;
             };
             self.assign_service_ports(id, &mut definition);
-            self.check_memory(&definition, version);
-            let is_pod = self.new_pods.remove(id);
             let (app, is_new) = match self.state.apps.entry(id.clone()) {
                 std::collections::btree_map::Entry::Occupied(entry) => (entry.into_mut(), false),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    (entry.insert(App::new(definition.clone(), version, is_pod)), true)
+                    (entry.insert(App::new(definition.clone(), version, change.is_pod)), true)
                 }
             };
             let is_upgrade = definition.is_upgrade_of(&app.definition) || change.is_restart;
@@ -148,15 +187,21 @@ impl Core {
             }
             app.history.insert(version, definition.clone());
             app.definition = definition;
-            self.queue.entry(id.clone()).or_default().reset_delay();
+            if is_upgrade {
+                self.queue.entry(id.clone()).or_default().reset_delay();
+            }
+            self.forget_versions(id);
         }
         self.is_dirty = true;
     }
 
-    fn check_memory(&mut self, definition: &Definition, version: Millis) {
-        if definition.instances() > usize::try_from(self.settings.testbed_memory_instances).unwrap_or(usize::MAX) {
-            self.ends_at.get_or_insert(version + self.settings.testbed_memory_delay);
-        }
+    /// Only the newest versions are kept, and those that instances are made of.
+    fn forget_versions(&mut self, id: &str) {
+        let used: BTreeSet<Millis> = self.instances_of(id).map(|instance| instance.version).collect();
+        let Some(app) = self.state.apps.get_mut(id) else { return };
+        let surplus = app.history.len().saturating_sub(MAX_VERSIONS);
+        let old: Vec<Millis> = app.history.keys().take(surplus).filter(|version| !used.contains(version)).copied().collect();
+        old.iter().for_each(|version| drop(app.history.remove(version)));
     }
 
     /// Ports that are 0 get the next free number from 10000 on.
@@ -203,7 +248,9 @@ impl Core {
         if let Some(uri) = &change.uri {
             let apps = change.apps.iter().filter_map(|(id, definition)| definition.as_ref().and(self.state.apps.get(id)));
             told.extend(apps.map(|app| {
-                let fields = json!({ "clientIp": "127.0.0.1", "uri": uri, "appDefinition": app.view() });
+                let created = || Value::Object(app.definition.view(&json!({ "version": text(version) })));
+                let view = if change.is_creation { created() } else { app.view() };
+                let fields = json!({ "clientIp": "127.0.0.1", "uri": uri, "appDefinition": view });
                 event("api_post_event", fields, now)
             }));
         }

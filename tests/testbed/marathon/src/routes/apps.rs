@@ -133,6 +133,7 @@ fn create(leader: &Leader, request: &Request) -> Answer {
             apps: BTreeMap::from([(id.clone(), Some(definition))]),
             is_forced: request.flag("force", false),
             uri: Some(request.path().to_owned()),
+            is_creation: true,
             ..Change::default()
         };
         core.change(&change, now)
@@ -179,18 +180,8 @@ pub fn updated(core: &Core, id: &str, given: &Value, is_partial: bool) -> Result
     }
     let before = app.map(|app| &app.definition);
     let mut definition = Definition::update(id, before.filter(|_| is_partial), given)?;
-    keep_service_ports(&mut definition, before);
+    definition.keep_service_ports(before);
     Ok(definition)
-}
-
-/// Ports that are left to Marathon stay what they are.
-fn keep_service_ports(definition: &mut Definition, before: Option<&Definition>) {
-    let Some(before) = before.map(|before| before.list("portDefinitions")) else { return };
-    let mut ports = definition.list("portDefinitions").to_vec();
-    for (port, old) in ports.iter_mut().zip(before).filter(|(port, _)| port["port"] == 0) {
-        port["port"] = old["port"].clone();
-    }
-    definition.set("portDefinitions", Value::Array(ports));
 }
 
 /// PATCH is the same as a partial PUT: both make the app if there is none and enough is given.
@@ -209,7 +200,7 @@ fn update(leader: &Leader, request: &Request, id: &str) -> Answer {
     })
 }
 
-/// All or nothing, and one deployment for all. Only PUT makes apps.
+/// All or nothing, one deployment for all, and no `api_post_event`. Only PUT makes apps.
 fn update_many(leader: &Leader, request: &Request, makes_apps: bool) -> Answer {
     let given = body(request)?;
     let updates = given.as_array().ok_or_else(|| {
@@ -229,12 +220,7 @@ fn update_many(leader: &Leader, request: &Request, makes_apps: bool) -> Answer {
             return Err(Refusal::missing("App", unknown, false));
         }
         let apps = wanted.iter().map(|(id, given)| Ok((id.clone(), Some(updated(core, id, given, is_partial)?))));
-        Ok(Change {
-            apps: apps.collect::<Result<_, Refusal>>()?,
-            is_forced: request.flag("force", false),
-            uri: Some(request.path().to_owned()),
-            ..Change::default()
-        })
+        Ok(Change { apps: apps.collect::<Result<_, Refusal>>()?, is_forced: request.flag("force", false), ..Change::default() })
     })
 }
 

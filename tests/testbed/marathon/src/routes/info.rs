@@ -47,7 +47,7 @@ pub fn info(leader: &Leader) -> Response {
         "mesos_bridge_name": "mesos-bridge", "mesos_heartbeat_failure_threshold": 5, "mesos_heartbeat_interval": 15_000,
         "mesos_leader_ui_url": format!("http://{}/", settings.master.first().map_or("", String::as_str)), "mesos_role": "*",
         "mesos_user": "root", "new_group_enforce_role": "Off", "min_revive_offers_interval": settings.min_revive_offers_interval,
-        "offer_matching_timeout": 3000, "on_elected_prepare_timeout": 180_000, "reconciliation_initial_delay": 15_000,
+        "offer_matching_timeout": settings.offer_matching_timeout, "on_elected_prepare_timeout": 180_000, "reconciliation_initial_delay": 15_000,
         "reconciliation_interval": 600_000, "scale_apps_initial_delay": settings.scale_apps_initial_delay,
         "scale_apps_interval": settings.scale_apps_interval, "store_cache": true, "task_launch_confirm_timeout": 300_000,
         "task_launch_timeout": 300_000, "task_lost_expunge_initial_delay": 300_000, "task_lost_expunge_interval": 30_000,

@@ -26,8 +26,8 @@ pub fn with_usual_headers(leader: &Leader, response: Response) -> Response {
         .header("Cache-Control", "no-cache, no-store, must-revalidate")
         .header("Pragma", "no-cache")
         .header("Expires", "0");
-    // A page of Jetty's has a Cache-Control of its own, and no Expires.
-    let is_page = response.headers.iter().any(|(name, _)| name == "Cache-Control");
+    // A page of Jetty's has a Cache-Control of its own or none, and no Expires.
+    let is_page = response.reason.is_some();
     let mut headers = own.headers;
     headers.retain(|(name, _)| !is_page || !matches!(name.as_str(), "Cache-Control" | "Expires"));
     headers.extend(response.headers);
@@ -37,13 +37,21 @@ pub fn with_usual_headers(leader: &Leader, response: Response) -> Response {
 /// Answers a request, other than those for events.
 #[must_use]
 pub fn answer(leader: &Leader, request: &Request) -> Response {
+    if request.method == "OPTIONS" {
+        return with_usual_headers(leader, Response::page(500, "Request failed.", request));
+    }
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let answer = match check(request, &segments) {
         Some(refusal) => Err(refusal),
         None => dispatch(leader, request, &segments),
     };
-    with_usual_headers(leader, answer.unwrap_or_else(|refusal| json(refusal.status, &refusal.body)))
+    let mut response = with_usual_headers(leader, answer.unwrap_or_else(|refusal| json(refusal.status, &refusal.body)));
+    if request.method == "HEAD" {
+        // Nothing would be compressed.
+        response.headers.retain(|(name, value)| name != "Vary" || !value.contains("Accept-Encoding"));
+    }
+    response
 }
 
 /// What is wrong with the request whatever it is about.
