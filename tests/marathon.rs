@@ -291,3 +291,61 @@ fn a_plan_is_rehearsed_and_a_pool_drained() {
     assert_eq!(code, 0, "{said}{errors}");
     assert_eq!((bed.instances("/web"), bed.running("/web").len()), (Some(0), 0));
 }
+
+#[test]
+fn a_marathon_that_does_not_answer_is_waited_for() {
+    let mut bed = Bed::new(2);
+    bed.make("/web", 1, &nothing());
+    bed.scale(&[("web", &pushed("web", "/web", ""))]);
+    bed.settle(&[("web", "/web", 1)]);
+    bed.marathon.stop().unwrap();
+    bed.scaler().push("web", "load", 40.0);
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(bed.running("/web").len(), 1);
+    bed.marathon.resume().unwrap();
+    bed.settle(&[("web", "/web", 4)]);
+}
+
+#[test]
+fn a_deployment_that_force_has_cancelled_for_its_neighbour_is_seen_to() {
+    let mut bed = Bed::new(1);
+    bed.make("/web", 1, &nothing());
+    bed.make("/low", 1, &json!({"cpus": 3.0}));
+    bed.scale(&[("web", &pushed("web", "/web", "")), ("low", &pushed("low", "/low", ""))]);
+    bed.settle(&[("web", "/web", 1), ("low", "/low", 1)]);
+    // Both in one deployment of a person's, of which one part never ends.
+    let both = json!([{"id": "/web", "instances": 2}, {"id": "/low", "instances": 3}]);
+    assert_eq!(bed.marathon.send("PATCH", "/v2/apps?force=true", &both).unwrap().0, 200);
+    bed.scaler().push("web", "load", 20.0);
+    bed.scaler().push("low", "load", 0.0);
+    bed.settle(&[("web", "/web", 2), ("low", "/low", 0)]);
+    bed.scaler().push("web", "load", 60.0);
+    bed.settle(&[("web", "/web", 6), ("low", "/low", 0)]);
+}
+
+#[test]
+fn a_crash_loop_is_told_and_a_new_wish_ends_its_delay() {
+    let mut bed = Bed::new(1);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let shell = format!("test -s {} && exec sleep 100000; exit 3", file.path().display());
+    let app = support::app("web", &format!("{PUSHED}\nminReplicas: 1"), support::SLOT, &format!("shell: {shell}"));
+    bed.scale(&[("web", &app)]);
+    bed.scaler().push("web", "load", 10.0);
+    bed.scaler().wait("failures", || bed.scaler().reason("web").contains(" failed "));
+    std::fs::write(file.path(), "good").unwrap();
+    bed.scaler().push("web", "load", 30.0);
+    bed.settle(&[("web", "/default/web", 3)]);
+}
+
+#[test]
+fn health_checks_tell_who_is_ready() {
+    let mut bed = Bed::new(1);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let probe = format!("shell: exec sleep 100000\nreadiness: {{exec: {{command: [test, -s, {}]}}}}", file.path().display());
+    bed.scale(&[("web", &support::app("web", "replicas: 2", support::SLOT, &probe))]);
+    bed.wait_running("/default/web", 2);
+    let ready = || bed.scaler().app("web").and_then(|app| app.status).map(|status| (status.running, status.ready));
+    bed.scaler().wait("two that run", || ready() == Some((2, 0)));
+    std::fs::write(file.path(), "ready").unwrap();
+    bed.scaler().wait("two that are ready", || ready() == Some((2, 2)));
+}

@@ -55,7 +55,7 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
 /// Of an app that is one of a Marathon: a framework of our own knows nothing of those.
 fn needs_marathon(id: &str) -> Trouble {
     let message = format!("marathonApp {id} needs a pool on a Marathon, and this one is on Mesos").into();
-    Trouble { word: "NeedsMarathon", message, holds: true }
+    Trouble { word: "NeedsMarathon", message, holds: true, stalled: true }
 }
 
 /// Apps whose tasks are left alone although they have no spec here: those that cannot be read, and those that name a pool which does not

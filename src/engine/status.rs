@@ -111,7 +111,7 @@ fn app_status(sight: &Sight, (key, spec): (&Key, &AppSpec), bases: Option<&Shown
     }
     AppStatus {
         observed_generation: generation(spec, problem),
-        phase: Some(if trouble.is_some_and(|trouble| trouble.holds) { Phase::Failed } else { verdict.phase }),
+        phase: Some(if trouble.is_some_and(|trouble| trouble.stalled) { Phase::Failed } else { verdict.phase }),
         wanted: verdict.wanted,
         granted: verdict.granted,
         running: verdict.running,
@@ -195,13 +195,14 @@ fn app_conditions(
     let on_the_way = verdict.pending + verdict.outdated + verdict.starting + verdict.stopping;
     let moving = on_the_way > 0 || verdict.running != verdict.granted;
     let short = verdict.granted < verdict.wanted;
-    let held = trouble.filter(|trouble| trouble.holds);
-    let served = sight.standing.ready && held.is_none() && !short && verdict.ready >= verdict.granted;
+    let stuck = trouble.filter(|trouble| trouble.stalled);
+    let served =
+        sight.standing.ready && trouble.is_none_or(|trouble| !trouble.holds) && !short && verdict.ready >= verdict.granted;
     let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);
-    let stalled = problem.is_some() || held.is_some() || phase == Phase::Failed || sight.standing.stalled;
+    let stalled = problem.is_some() || stuck.is_some() || phase == Phase::Failed || sight.standing.stalled;
     let why_stalled = if problem.is_some() {
         "BadSpec"
-    } else if let Some(trouble) = held {
+    } else if let Some(trouble) = stuck {
         trouble.word
     } else if sight.standing.stalled {
         "Disconnected"

@@ -61,6 +61,8 @@ pub struct Trouble {
     pub message: Arc<str>,
     /// Nothing can be done for the app, nor is anything of it ended, until this has changed.
     pub holds: bool,
+    /// A person has to see to it.
+    pub stalled: bool,
 }
 
 /// What is known of a metric.

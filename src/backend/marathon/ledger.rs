@@ -1,8 +1,10 @@
 //! One app: what Marathon says of it, and what we want of it. Which of its replicas end is told here, as Marathon itself would choose.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::targets::Change;
 use super::wire::{AppDoc, KillSelection, Queued};
 use crate::api::marathon::VictimChoice;
 use crate::api::validated::{App, Key};
@@ -44,6 +46,8 @@ pub struct Managed {
     pub busy: bool,
     /// It is not known whether the last request was carried out: nothing more is asked before it is.
     pub uncertain: bool,
+    /// The numbers that it may have come to by that: any other is somebody else's. `None`: any.
+    pub likely: Option<RangeInclusive<i64>>,
     /// The last answer about it, by the count of requests: what was read before is older.
     pub answered: u64,
     pub deployments: BTreeSet<Arc<str>>,
@@ -182,6 +186,7 @@ impl Managed {
             target: 0,
             busy: false,
             uncertain: false,
+            likely: None,
             answered: 0,
             deployments: BTreeSet::new(),
             ours: VecDeque::new(),
@@ -232,6 +237,25 @@ impl Managed {
         }
         let order = self.in_order_of_ending().into_iter();
         order.filter(|id| self.instances.get(id).is_some_and(|instance| !instance.chosen)).take(beyond).collect()
+    }
+
+    /// It is not known whether Marathon has made this change.
+    pub fn doubt(&mut self, change: &Change) {
+        let now = self.known.as_ref().map(|known| known.instances);
+        let changed = match change {
+            Change::Scale(instances) => Some(*instances),
+            Change::Shrink(ids) => now.map(|now| now - count(ids.iter())),
+            Change::Create(_) => None,
+        };
+        self.likely = now.zip(changed).map(|(now, changed)| now.min(changed)..=now.max(changed));
+        self.uncertain = true;
+    }
+
+    /// Marathon asks for so many fewer.
+    pub fn lowered_by(&mut self, count: usize) {
+        if let Some(known) = &mut self.known {
+            known.instances = (known.instances - i64::try_from(count).unwrap_or(i64::MAX)).max(0);
+        }
     }
 
     /// Marathon has taken this number: the ones that it ends are those which it would choose.

@@ -29,9 +29,8 @@ const READ_EVERY_MS: u64 = 15_000;
 const LOOK_CLOSER_MS: u64 = 2000;
 /// Not more often than this.
 const READ_PAUSE_MS: u64 = 250;
-/// How often Mesos is asked for its agents; and how soon after something has changed there.
+/// How often Mesos is asked for its agents. What our own replicas use is known without that.
 const AGENTS_EVERY_MS: u64 = 5000;
-const AGENTS_SOON_MS: u64 = 500;
 
 /// What happens to a [`Machine`].
 #[derive(Debug)]
@@ -122,6 +121,7 @@ pub struct Machine {
     by_id: HashMap<Arc<str>, Key>,
     room: Room,
     standing: Standing,
+    version: String,
     framework: Option<String>,
     role: String,
     /// All has been read since the connection was made.
@@ -172,6 +172,7 @@ impl Machine {
             by_id: HashMap::new(),
             room: Room::new(&pool.room),
             standing: Standing { message, ..Standing::default() },
+            version: String::new(),
             framework: None,
             role: "*".to_owned(),
             has_read: false,
@@ -270,10 +271,6 @@ impl Machine {
         self.read_at = Some(self.read_at.map_or(at, |before| before.min(at)));
     }
 
-    fn agents_by(&mut self, at: Millis) {
-        self.agents_at = Some(self.agents_at.map_or(at, |before| before.min(at)));
-    }
-
     fn send(&mut self, request: Request) {
         let (serial, tries) = (self.serial, self.tries);
         self.outbox.push(Outgoing { serial, request, tries, caused_at: None });
@@ -288,11 +285,16 @@ impl Machine {
         self.role = info.config.mesos_role.clone().unwrap_or_else(|| "*".to_owned());
         self.standing.master = Some(leader);
         (self.standing.connected, self.standing.stalled) = (true, false);
-        self.standing.message = format!("connected to Marathon {}", info.version);
+        self.version.clone_from(&info.version);
+        self.standing.message = self.greeting();
         (self.has_read, self.reading, self.read_at, self.agents_at) = (false, None, Some(now), Some(now));
         (self.agents_asked, self.last_read, self.hold_until, self.tries) = (false, 0, 0, 0);
         out.note(false, "Subscribed", self.standing.message.clone());
         self.look(now);
+    }
+
+    fn greeting(&self) -> String {
+        format!("connected to Marathon {}", self.version)
     }
 
     /// What is known stays as it was; nothing is done before all has been read again.
@@ -313,11 +315,12 @@ impl Machine {
                 self.room.seen(pages, world);
                 (self.room_changed, out.applied.decide) = (true, true);
                 self.agents_at = Some(now + AGENTS_EVERY_MS);
+                if self.standing.connected {
+                    self.standing.message = self.greeting();
+                }
             }
             Err(why) => {
-                if !self.room.known {
-                    self.standing.message = format!("the agents are not known: {why}");
-                }
+                self.standing.message = format!("{}; the agents cannot be read: {why}", self.greeting());
                 self.agents_at = Some(now + LOOK_CLOSER_MS);
             }
         }

@@ -5,12 +5,12 @@
 //! - **A lower number ends running instances before those that wait for room.** Two run and three wait: asked for two, it ends both
 //!   that run. There is no call that takes back an instance that waits; `tasks/delete?scale=true` lowers the number by those that run
 //!   alone. So while some wait, the number is not lowered: what runs beyond what is wanted is named and ended, and an instance that is
-//!   not wanted any more is ended as soon as it has found its place.
+//!   not wanted any more is ended as soon as it has found its place. The same goes for those that have a place and are not up yet.
 //! - **The number that it has already** is no change, and starts nothing that is missing; see [`Cures`](super::ledger::Cures).
 
 use std::sync::Arc;
 
-use super::ledger::Managed;
+use super::ledger::{Managed, State};
 
 /// An absurd number of instances ends Marathon (a heap of 1 GB, by two thousand million); each is an object there, and so many are
 /// well within what such a heap is known to hold.
@@ -50,7 +50,8 @@ pub fn next(app: &Managed) -> Option<Change> {
         return None;
     }
     let none_waits = app.unplaced() == 0;
-    if target == 0 || app.placed() == 0 || (none_waits && !app.chooses_itself()) {
+    let all_run = none_waits && app.instances.values().all(|instance| instance.state != State::Starting);
+    if target == 0 || app.placed() == 0 || (all_run && !app.chooses_itself()) {
         return Some(Change::Scale(target));
     }
     let surplus = app.surplus();
@@ -81,6 +82,10 @@ mod tests {
         assert_eq!(next(&app), Some(Change::Shrink(ids(&["i4"]))), "the youngest, by name: one waits");
         placed(&mut app, 3);
         assert_eq!(next(&app), None, "what waits cannot be taken back");
+        placed(&mut app, 5);
+        app.instances.get_mut("i2").unwrap().state = State::Starting;
+        assert_eq!(next(&app), Some(Change::Shrink(ids(&["i2", "i5"]))), "one is not up yet");
+        placed(&mut app, 3);
         app.target = 0;
         assert_eq!(next(&app), Some(Change::Scale(0)), "nothing is to remain");
         (app.target, app.known.as_mut().unwrap().instances) = (4, 5);

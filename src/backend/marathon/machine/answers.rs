@@ -129,7 +129,7 @@ impl Machine {
             }
             Answer::Unknown { message, retry_in_ms } => {
                 tracing::info!(%message, retry_in_ms, "it is not known whether Marathon has done it");
-                self.each(&flight, |app, _| app.uncertain = true);
+                self.each(&flight, Managed::doubt);
                 self.back_off(retry_in_ms, now);
                 self.read_by(now + retry_in_ms);
             }
@@ -172,15 +172,21 @@ impl Machine {
                     app.asked_for(*instances, sent);
                 }
                 (Request::Shrink(_), Change::Shrink(ids)) => {
+                    // One that had ended by itself a moment before does not lower the number: that would be put right as if somebody
+                    // else had changed it.
                     app.doom(ids, now);
-                    // Those that had ended by themselves do not lower the number.
-                    (app.uncertain, read) = (true, true);
+                    app.lowered_by(ids.len());
+                    read = true;
                 }
                 (_, Change::Create(instances)) => {
                     (0..*instances).for_each(|_| app.asked_at.push_back(sent));
-                    (app.uncertain, read) = (true, true);
+                    app.doubt(change);
+                    read = true;
                 }
-                _ => (app.uncertain, read) = (true, true),
+                _ => {
+                    app.doubt(change);
+                    read = true;
+                }
             }
         });
         for (key, _) in &flight.changes {
@@ -209,7 +215,10 @@ impl Machine {
                 self.alone.remove(key);
             }
         }
-        self.each(flight, |app, _| app.uncertain = true);
+        self.each(flight, |app, _| {
+            app.uncertain = true;
+            app.likely = app.known.as_ref().map(|known| known.instances..=known.instances);
+        });
         self.read_by(now);
     }
 }

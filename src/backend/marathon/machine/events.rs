@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AGENTS_SOON_MS, LOOK_CLOSER_MS, Machine, Out};
+use super::{LOOK_CLOSER_MS, Machine, Out};
 use crate::api::validated::{Key, Version};
 use crate::backend::marathon::ledger::{Instance, State};
 use crate::backend::marathon::wire::{Event, Plan, first_task, instance_of};
@@ -110,7 +110,6 @@ impl Machine {
             Became::Over(how) => self.over(&key, change, *how, now, out),
         }
         self.touch(&key);
-        self.agents_by(now + AGENTS_SOON_MS);
     }
 
     fn up(&mut self, key: &Key, change: &Change, state: State, world: &mut World, now: Millis) {

@@ -27,12 +27,11 @@ impl Machine {
             Ok(snapshot) => snapshot,
             Err(why) => {
                 tracing::info!(%why, "cannot read the apps of Marathon");
-                if !self.has_read {
-                    self.standing.message = format!("cannot read the apps: {why}");
-                }
+                self.standing.message = format!("{}; its apps cannot be read: {why}", self.greeting());
                 return self.read_by(now + LOOK_CLOSER_MS);
             }
         };
+        self.standing.message = self.greeting();
         let before: BTreeMap<Key, BTreeMap<Arc<str>, Instance>> =
             self.apps.iter().map(|(key, app)| (key.clone(), app.instances.clone())).collect();
         self.adopt_ours(&snapshot);
@@ -113,7 +112,9 @@ impl Machine {
             // As it is, until we are told what is wanted; of one that we have just made, what is wanted is known.
             _ if first => app.target = theirs,
             Some(ours) if !read_since => known.instances = ours,
-            Some(ours) if ours != theirs && !app.uncertain => {
+            Some(ours)
+                if ours != theirs && !(app.uncertain && app.likely.as_ref().is_none_or(|likely| likely.contains(&theirs))) =>
+            {
                 app.known = Some(known.clone());
                 edited(app, (ours, theirs), now, out);
             }

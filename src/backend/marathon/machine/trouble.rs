@@ -24,7 +24,7 @@ impl Machine {
             };
             let Some(view) = world.apps.get_mut(key) else { continue };
             if view.trouble != trouble {
-                let news = trouble.as_ref().filter(|trouble| trouble.holds && trouble.word != "NotReadYet");
+                let news = trouble.as_ref().filter(|trouble| trouble.stalled);
                 if let Some(Trouble { word, message, .. }) = news {
                     out.note(true, word, format!("{key}: {message}"));
                 }
@@ -38,7 +38,7 @@ impl Machine {
 }
 
 fn held(word: &'static str, message: String) -> Trouble {
-    Trouble { word, message: message.into(), holds: true }
+    Trouble { word, message: message.into(), holds: true, stalled: true }
 }
 
 fn trouble(app: &Managed, pool: &MarathonPool, now: Millis) -> Option<Trouble> {
@@ -47,7 +47,7 @@ fn trouble(app: &Managed, pool: &MarathonPool, now: Millis) -> Option<Trouble> {
         return Some(held("NotOnMarathon", unfit.clone()));
     }
     if !app.sought {
-        return Some(held("NotReadYet", format!("{id} has not been looked for in Marathon yet")));
+        return Some(Trouble { stalled: false, ..held("NotReadYet", format!("{id} has not been looked for in Marathon yet")) });
     }
     let Some(known) = &app.known else {
         let missing = || held("NoSuchApp", format!("there is no app {id} in Marathon: make it there, or give a template"));
@@ -71,7 +71,7 @@ fn refused(app: &Managed) -> Option<Trouble> {
 /// Why replicas do not come, or do not go.
 fn waits(app: &Managed, now: Millis) -> Option<Trouble> {
     let known = app.known.as_ref()?;
-    let told = |word, message: String| Some(Trouble { word, message: message.into(), holds: false });
+    let told = |word, message: String| Some(Trouble { word, message: message.into(), holds: false, stalled: false });
     let queued = app.queued.as_ref();
     let why = queued.and_then(|queued| queued.why()).map(|why| format!(" ({why})")).unwrap_or_default();
     if app.waiting.iter().any(|waiting| waiting.since + LONG_WAIT_MS <= now) {
