@@ -5,7 +5,7 @@
 //! ```text
 //!  directory watch ──┐                                           ┌─ Mesos ──► master (a v1 framework of our own)
 //!  Kubernetes watch ─┴► Specs ──────────────┐                    │    ▲ │ offers, task updates
-//!                                           ▼                    │    │ ▼
+//!                                           ▼                    │    │ ▼    (or Marathon ──► /v2, its events, Mesos' agents)
 //!  demand sources ──► Board ──► readings ► World ──► decide ──► Orders │
 //!  (push, http, simulated)                  ▲   Plan + reasons ──┐     │
 //!                                           └────────────────────┼─────┘
@@ -42,6 +42,8 @@
 //!   from a framework's newest subscriber; only what is written to the API server waits for a renewed lease.
 //! - **Believed room.** Mesos re-offers room that has come free only at its next interval, unless asked by REVIVE. So each agent has room
 //!   that is held (tasks start there at once) and room that is expected (it has to be asked for), and a plan may count on both.
+//! - **On a Marathon, one number for each app is ours.** It finds the places and replaces what ends. So tasks are derived from what it says
+//!   and what we want, orders change only that, and what it has done is counted, not taken from its answers: see [`backend::marathon`].
 //! - **Two ways to launch.** `isolated`: Mesos makes a container for each task. `pooled`: our own executor runs already, one per agent and
 //!   isolation group, and forks each task, which is still one task of Mesos. So accounting and reconciliation stay true, and a start takes
 //!   milliseconds. An executor's room is set aside before anything else is placed, so that judgement about replicas need not know of it.

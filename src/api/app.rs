@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
+use super::marathon::MarathonTerms;
 use super::status::AppStatus;
 use super::template::{Placement, Template};
 
@@ -44,6 +45,9 @@ use super::template::{Placement, Template};
     validation = Rule::new("!has(self.demand) || self.demand.filter(d, has(d.remainder)).size() <= 1")
         .message("remainder may be named only once")
         .field_path(".demand"),
+    validation = Rule::new("has(self.template) || has(self.marathonApp)")
+        .message("name a template; or marathonApp, an app of a Marathon that is to be scaled; or both, to have it made under that name")
+        .field_path(".template"),
 )]
 pub struct MicroscaledAppSpec {
     /// The MicroscalingPool, in the same namespace, that the app runs on.
@@ -102,8 +106,22 @@ pub struct MicroscaledAppSpec {
     #[schemars(range(min = 0, max = 86_400_000))]
     pub replace_unreachable_after_milliseconds: i64,
 
-    /// The container that each replica runs.
-    pub template: Template,
+    /// The container that each replica runs. On a Marathon, without one, an app is scaled that is there already: marathonApp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+
+    /// The id of the app on a Marathon, such as /shop/search. Without a template it is there already and stays as it is, but for its
+    /// number of instances. Default, where the pool is a Marathon: /NAMESPACE/NAME.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 2, max = 512),
+        regex(pattern = r"^(/[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)+$")
+    )]
+    pub marathon_app: Option<String>,
+
+    /// How the app is treated, where the pool is a Marathon.
+    #[serde(default)]
+    pub marathon: MarathonTerms,
 
     /// Where replicas may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@
 //! | `MicroscaledApp`: priority, replicas, damping | [`app`] |
 //! | its demand metrics and their targets | [`demand`] |
 //! | the container it runs and where | [`template`], [`container`], [`probe`] |
-//! | `MicroscalingPool`: the Mesos that it runs on | [`pool`] |
+//! | `MicroscalingPool`: the Mesos or Marathon that it runs on | [`pool`], [`marathon`] |
 //! | what is reported back | [`status`] |
 //! | where credentials are kept | [`secret`] |
 //! | amounts such as `500m` and `64Mi` | [`quantity`] |
@@ -19,6 +19,7 @@ pub mod check;
 pub mod container;
 pub mod crd;
 pub mod demand;
+pub mod marathon;
 pub mod pool;
 pub mod probe;
 pub mod quantity;

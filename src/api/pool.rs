@@ -1,9 +1,10 @@
-//! `MicroscalingPool`: the Mesos cluster that apps share.
+//! `MicroscalingPool`: the Mesos cluster that apps share, driven by a framework of our own or through a Marathon.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::marathon::Marathon;
 use super::quantity::Quantity;
 use super::secret::{SecretRef, SecretValue};
 use super::status::PoolStatus;
@@ -39,11 +40,14 @@ pub struct MicroscalingPoolSpec {
 }
 
 /// What runs the containers.
+#[allow(clippy::large_enum_variant, reason = "there are a handful of pools")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Backend {
     /// An Apache Mesos cluster, driven as a framework of its own.
     Mesos(Mesos),
+    /// A Marathon, driven through its REST API.
+    Marathon(Marathon),
 }
 
 /// An Apache Mesos cluster.

@@ -134,10 +134,16 @@ pub struct PoolStatus {
     /// The 99th percentile of the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_reaction_milliseconds: Option<f64>,
+    /// Median time from the request for a replica until it runs, of the last 1000; where a Marathon starts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_launch_milliseconds: Option<f64>,
+    /// The 99th percentile of the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_launch_milliseconds: Option<f64>,
     /// What is wrong, or what is going on, in words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Ready, Connected, Stalled.
+    /// Ready, Connected, Stalled; on a Marathon also Tuned: whether its flags let replicas start quickly, and which would.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

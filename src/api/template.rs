@@ -108,6 +108,31 @@ fn three_seconds() -> i64 {
     3000
 }
 
+impl Template {
+    /// Of an app whose template a Marathon keeps: nothing is known of it here.
+    #[must_use]
+    pub(super) fn of_marathon() -> Self {
+        let nothing = || Quantity("0".to_owned());
+        Self {
+            resources: ResourceList { cpu: nothing(), memory: nothing(), disk: None, gpu: None },
+            launch: Launch::default(),
+            image: None,
+            containerizer: Containerizer::default(),
+            prefetch: false,
+            volumes: Vec::new(),
+            working_directory: None,
+            user: None,
+            readiness: None,
+            liveness: None,
+            command: None,
+            shell: None,
+            env: Vec::new(),
+            ports: Vec::new(),
+            grace_period_milliseconds: three_seconds(),
+        }
+    }
+}
+
 /// What one replica uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
 use super::container::{Containerizer, Launch};
 use super::demand::{Demand, Source};
+use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
@@ -107,6 +108,11 @@ pub struct App {
     pub requirements: Vec<Requirement>,
     /// What has to be on an agent before replicas start there quickly.
     pub base: Option<Base>,
+    /// The app that it is on a Marathon, if it names one.
+    pub marathon_id: Option<Arc<str>>,
+    pub marathon: MarathonTerms,
+    /// It is there on a Marathon already: size and template are Marathon's, and not known here.
+    pub adopted: bool,
 }
 
 /// What replicas build on: an executor that they share, or an image.
@@ -184,13 +190,41 @@ pub enum Spread {
 pub struct Pool {
     pub key: Key,
     pub generation: i64,
-    pub mesos: Mesos,
+    pub backend: Backend,
     /// [`Resources::UNLIMITED`] in each dimension without a limit.
     pub limits: Resources,
     pub headroom: Resources,
     /// What an executor of pooled apps uses by itself.
     pub executor: Resources,
     pub executor_idle_ms: u64,
+}
+
+/// A pool on Mesos, as far as that matters to a framework.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MesosPool {
+    pub key: Key,
+    pub mesos: Mesos,
+    /// What an executor of pooled apps uses by itself.
+    pub executor: Resources,
+}
+
+/// A pool on a Marathon, as far as that matters to a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MarathonPool {
+    pub key: Key,
+    pub marathon: Marathon,
+    pub room: RoomOf,
+}
+
+/// How much room a pool on a Marathon has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomOf {
+    /// That of the agents that these masters know.
+    Agents(Vec<String>),
+    /// So much. Zero: not counted.
+    Fixed(Resources),
+    /// So many replicas.
+    Instances(i64),
 }
 
 /// A spec that passed the schema and yet cannot be used.
@@ -222,8 +256,9 @@ impl App {
             _ => None,
         });
         let placement = spec.placement.clone().unwrap_or_default();
-        let size = size(&spec.template)?;
-        probes(&spec.template)?;
+        let template = spec.template.clone().unwrap_or_else(Template::of_marathon);
+        let size = if spec.template.is_some() { size(&template)? } else { Resources::ZERO };
+        probes(&template)?;
         Ok(Self {
             key: Key::new(namespace, name),
             generation: raw.metadata.generation.unwrap_or(0),
@@ -245,11 +280,14 @@ impl App {
             max_surge: spec.rollout.max_surge.into(),
             replace_unreachable_after_ms: unsigned(spec.replace_unreachable_after_milliseconds),
             size,
-            version: version(&spec.template, size),
-            template: spec.template.clone(),
+            version: version(&template, size),
             spread: spread(&placement),
             requirements: placement.requirements,
-            base: base(&Key::new(namespace, name), &spec.template),
+            base: base(&Key::new(namespace, name), &template),
+            marathon_id: spec.marathon_app.as_deref().map(Into::into),
+            marathon: spec.marathon,
+            adopted: spec.template.is_none(),
+            template,
         })
     }
 }
@@ -262,17 +300,54 @@ impl Pool {
     pub fn read(raw: &MicroscalingPool) -> Result<Self, Invalid> {
         let namespace = raw.metadata.namespace.as_deref().unwrap_or("default");
         let name = raw.metadata.name.as_deref().unwrap_or_default();
-        let Backend::Mesos(mesos) = &raw.spec.backend;
-        Ok(Self {
+        let mut pool = Self {
             key: Key::new(namespace, name),
             generation: raw.metadata.generation.unwrap_or(0),
-            mesos: mesos.clone(),
+            backend: raw.spec.backend.clone(),
             limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
-            headroom: amounts("spec.mesos.headroom", mesos.headroom.as_ref(), Resources::ZERO)?,
-            executor: executor(mesos)?,
-            executor_idle_ms: unsigned(mesos.executor_idle_seconds).saturating_mul(1000),
-        })
+            headroom: Resources::ZERO,
+            executor: Resources::ZERO,
+            executor_idle_ms: 0,
+        };
+        match &raw.spec.backend {
+            Backend::Mesos(mesos) => {
+                pool.headroom = amounts("spec.mesos.headroom", mesos.headroom.as_ref(), Resources::ZERO)?;
+                pool.executor = executor(mesos)?;
+                pool.executor_idle_ms = unsigned(mesos.executor_idle_seconds).saturating_mul(1000);
+            }
+            Backend::Marathon(marathon) => drop(room(marathon)?),
+        }
+        Ok(pool)
     }
+
+    /// What the framework has to know of it; `None` if it is not on Mesos.
+    #[must_use]
+    pub fn on_mesos(&self) -> Option<MesosPool> {
+        let Backend::Mesos(mesos) = &self.backend else { return None };
+        Some(MesosPool { key: self.key.clone(), mesos: mesos.clone(), executor: self.executor })
+    }
+
+    /// What the client has to know of it; `None` if it is not on a Marathon.
+    #[must_use]
+    pub fn on_marathon(&self) -> Option<MarathonPool> {
+        let Backend::Marathon(marathon) = &self.backend else { return None };
+        Some(MarathonPool { key: self.key.clone(), marathon: marathon.clone(), room: room(marathon).ok()? })
+    }
+}
+
+fn room(marathon: &Marathon) -> Result<RoomOf, Invalid> {
+    let field = |name: &str| format!("spec.marathon.capacity.fixed.{name}");
+    Ok(match &marathon.capacity {
+        Capacity::Mesos(masters) => RoomOf::Agents(masters.clone()),
+        Capacity::Instances(count) => RoomOf::Instances((*count).into()),
+        Capacity::Fixed(Fixed { cpu, memory, disk, gpu }) => RoomOf::Fixed(Resources {
+            cpu: cores(&field("cpu"), cpu)?,
+            memory: mebibytes(&field("memory"), memory)?,
+            disk: disk.as_ref().map_or(Ok(0), |disk| mebibytes(&field("disk"), disk))?,
+            gpu: gpu.unwrap_or(0),
+            ports: 0,
+        }),
+    })
 }
 
 fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {

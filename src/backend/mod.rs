@@ -11,6 +11,7 @@ use crate::api::validated::{App, Key, Version};
 use crate::policy::plan::Retire;
 use crate::policy::world::{AgentIx, Millis, World};
 
+pub mod marathon;
 pub mod mesos;
 
 /// What a plan asks of the backend, in the order in which it is written to the wire: kills, launches, preparations, releases, then the
@@ -19,6 +20,8 @@ pub mod mesos;
 pub struct Orders {
     pub kills: Vec<Kill>,
     pub launches: Vec<Launch>,
+    /// Tasks to start as soon as tasks that are ending leave their room: of use where the room is found by others.
+    pub upcoming: Vec<Launch>,
     /// What the app builds on is put on the agent: an executor is started, or an image fetched. Ids as made by [`preparation_id`].
     pub prepare: Vec<Launch>,
     /// Executors to end.
@@ -90,6 +93,8 @@ pub struct Applied {
     pub endings: Vec<Ending>,
     /// Something changed that a decision may depend on.
     pub decide: bool,
+    /// Apps of which something changed that only their status tells: [`AppView::trouble`](crate::policy::world::AppView::trouble).
+    pub told: Vec<Key>,
     pub notes: Vec<Note>,
 }
 
@@ -116,6 +121,9 @@ pub struct Standing {
     pub message: String,
     /// A person has to act before it goes on (the framework was removed, its id was lost).
     pub stalled: bool,
+    /// What would make it faster, where others than we set the pace: empty if nothing is known. `None` where that is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 /// The seam between the engine and what runs the containers.
@@ -140,8 +148,17 @@ pub trait Backend: Send {
 
     fn standing(&self) -> Standing;
 
+    /// Waits until all that was ordered has been taken, and ends the session. The tasks go on.
+    fn close(self) -> impl Future<Output = ()> + Send;
+
     /// The times from a reading or spec change to the calls it led to being written, since this was last asked.
     fn reactions(&mut self) -> Vec<Duration>;
+
+    /// The times from an order to run one more replica until it ran, since this was last asked; of backends that leave it to others to
+    /// find room.
+    fn launches(&mut self) -> Vec<Duration> {
+        Vec::new()
+    }
 
     /// How many calls of each type have been written so far.
     fn calls(&self) -> Vec<(&'static str, u64)>;

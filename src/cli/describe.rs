@@ -112,7 +112,7 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
 /// On how many agents executors or images are, and whether the executors hold replicas to what they may use.
 fn prepared(app: &MicroscaledApp, status: &AppStatus) -> Option<(&'static str, String)> {
     let agents = format!("{} agents", status.prepared.as_ref()?.replace('/', " of "));
-    if app.spec.template.launch == Launch::Isolated {
+    if app.spec.template.as_ref().is_none_or(|template| template.launch == Launch::Isolated) {
         return Some(("Image", agents));
     }
     let unlimited = status.conditions.iter().find(|condition| condition.type_ == "LimitsEnforced" && condition.status == "False");
@@ -129,7 +129,11 @@ fn pool_text(args: &Args, pool: &MicroscalingPool, events: &[Event]) -> String {
     let status = pool.status.clone().unwrap_or_default();
     let milliseconds = |time: Option<f64>| time.map_or_else(|| "<none>".to_owned(), |time| format!("{time} ms"));
     let (median, p99) = (milliseconds(status.median_reaction_milliseconds), milliseconds(status.p99_reaction_milliseconds));
-    let fields = [
+    let launch = status.median_launch_milliseconds.map(|median| {
+        let p99 = milliseconds(status.p99_launch_milliseconds);
+        ("Launch", format!("median {median} ms, p99 {p99}"))
+    });
+    let mut fields = vec![
         ("Name", args.name.clone()),
         ("Namespace", args.namespace.clone()),
         ("Master", status.master.unwrap_or_else(|| "<none>".to_owned())),
@@ -139,8 +143,9 @@ fn pool_text(args: &Args, pool: &MicroscalingPool, events: &[Event]) -> String {
         ("Used", status.used),
         ("Free", status.free),
         ("Reaction", format!("median {median}, p99 {p99}")),
-        ("Message", status.message),
     ];
+    fields.extend(launch);
+    fields.push(("Message", status.message));
     fields_text(&fields) + &conditions_text(&status.conditions) + &events_text(events)
 }
 

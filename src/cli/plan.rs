@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{run, table};
+use crate::api::pool::Backend;
 use crate::api::validated::{BaseKind, Key, Pool};
-use crate::backend::mesos::survey;
+use crate::backend::{marathon, mesos};
 use crate::engine::{clock, snapshot};
 use crate::policy::plan::{Plan, Stop};
 use crate::policy::world::{AgentIx, Reading, World};
@@ -17,7 +18,7 @@ use crate::store::{Specs, directory};
 
 /// Print what would be done, and why, without doing it.
 ///
-/// Looks at the agents and tasks of the Mesos cluster as they are now (reading only: nothing is registered there), takes the metrics as
+/// Looks at the agents and tasks of the cluster as they are now (reading only: nothing is registered there), takes the metrics as
 /// given, and decides once. A metric that is not given counts as not known.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -65,7 +66,11 @@ async fn plan_pool(pool: &Pool, specs: &Specs, demands: &[(Key, String, f64)]) -
     let now = clock::now();
     let mut world = World::default();
     snapshot::take_specs(&mut world, specs, pool);
-    survey::look(pool, &mut world, now).await.with_context(|| format!("pool {}", pool.key))?;
+    let context = || format!("pool {}", pool.key);
+    match &pool.backend {
+        Backend::Mesos(_) => mesos::survey::look(pool, &mut world, now).await.with_context(context)?,
+        Backend::Marathon(_) => marathon::survey::look(pool, &mut world, now).await.with_context(context)?,
+    }
     for (app, metric, value) in demands {
         set_reading(&mut world, specs, app, metric, (*value, now))?;
     }

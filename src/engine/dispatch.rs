@@ -28,6 +28,12 @@ impl Dispatcher {
             Some(Launch { id: task_id(&app.key, app.version, &self.incarnation, self.serial), app, agent: start.agent })
         });
         let launches = launches.collect();
+        let upcoming = plan.waits.iter().filter(|wait| !wait.free).filter_map(|wait| {
+            let app = world.apps.get(&wait.app)?.spec.clone()?;
+            self.serial += 1;
+            Some(Launch { id: task_id(&app.key, app.version, &self.incarnation, self.serial), app, agent: wait.agent })
+        });
+        let upcoming = upcoming.collect();
         let prepare = plan.prepare.iter().filter_map(|it| {
             let app = world.apps.get(&it.app)?.spec.clone()?;
             self.serial += 1;
@@ -36,6 +42,7 @@ impl Dispatcher {
         let prepare = prepare.collect();
         Orders {
             launches,
+            upcoming,
             kills: plan.stops.iter().map(|stop| kill(stop, world)).collect(),
             prepare,
             retire: plan.retire.clone(),

@@ -22,7 +22,7 @@ pub fn of_plan(pool: &Key, plan: &Plan, changes: &[Change]) -> Vec<Event> {
     events.extend(gave_way(pool, plan));
     let gone = changes.iter().filter(|change| change.after.is_none());
     events.extend(gone.map(|Change { app, .. }| {
-        event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone and its tasks have ended".to_owned())
+        event(pool, Some(app), EventKind::Normal, "Deleted", "the app is gone, and nothing of it is left to do".to_owned())
     }));
     events
 }

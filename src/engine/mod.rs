@@ -254,6 +254,8 @@ impl<B: Backend> Engine<B> {
 
     fn take_applied(&mut self, applied: Applied, now: Millis) {
         self.dirty |= applied.decide || !applied.endings.is_empty();
+        self.unpublished |= !applied.told.is_empty();
+        self.changed.apps.extend(applied.told);
         for note in applied.notes {
             self.tell(events::note(&self.pool, note));
         }
@@ -383,6 +385,10 @@ impl<B: Backend> Engine<B> {
         for reaction in self.backend.reactions() {
             self.inputs.metrics.reaction(reaction);
             self.progress.reacted(reaction);
+        }
+        for launch in self.backend.launches() {
+            self.inputs.metrics.launch(launch);
+            self.progress.launched(launch);
         }
         for (kind, total) in self.backend.calls() {
             let counted = self.called.insert(kind, total).unwrap_or(0);

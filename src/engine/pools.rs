@@ -12,11 +12,12 @@ use tracing::{error, info};
 use super::leadership::Leadership;
 use super::report::{Handle, Journal, Report};
 use super::{Engine, Inputs, Outputs, clock, ended as ended_by};
-use crate::api::pool::Mesos as MesosSpec;
+use crate::api::pool::{Backend as BackendSpec, Mesos as MesosSpec};
 use crate::api::status::PoolStatus;
 use crate::api::validated::Key;
-use crate::backend::Standing;
+use crate::backend::marathon::{self, Marathon};
 use crate::backend::mesos::{Mesos, Setting, SetupError, Store};
+use crate::backend::{Backend, Standing};
 use crate::demand::{Board, PushDesk, Sources};
 use crate::kubernetes::framework::PoolObject;
 use crate::server::metrics::Metrics;
@@ -67,7 +68,7 @@ const RETRY: Duration = Duration::from_secs(1);
 struct Running {
     /// Which of the engines that this pool has had.
     serial: u64,
-    mesos: MesosSpec,
+    backend: BackendSpec,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -126,7 +127,7 @@ async fn end_all(engines: &mut BTreeMap<Key, Running>, shared: &Shared) {
 /// Ends the engines of pools that are gone or have moved.
 async fn end_outdated(engines: &mut BTreeMap<Key, Running>, newest: &Specs, shared: &Shared) {
     let outdated = |key: &Key, running: &Running| {
-        newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.mesos, &running.mesos))
+        newest.pools.get(key).is_none_or(|spec| !same_connection(&spec.pool.backend, &running.backend))
     };
     let gone: Vec<Key> = engines.iter().filter(|(key, running)| outdated(key, running)).map(|(key, _)| key.clone()).collect();
     for key in gone {
@@ -137,8 +138,22 @@ async fn end_outdated(engines: &mut BTreeMap<Key, Running>, newest: &Specs, shar
 }
 
 /// Headroom and limits are taken over by a running engine; everything else needs a new connection.
-fn same_connection(a: &MesosSpec, b: &MesosSpec) -> bool {
-    MesosSpec { headroom: None, ..a.clone() } == MesosSpec { headroom: None, ..b.clone() }
+fn same_connection(a: &BackendSpec, b: &BackendSpec) -> bool {
+    match (a, b) {
+        (BackendSpec::Mesos(a), BackendSpec::Mesos(b)) => {
+            MesosSpec { headroom: None, ..a.clone() } == MesosSpec { headroom: None, ..b.clone() }
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// Why there is no engine for a pool.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Mesos(#[from] SetupError),
+    #[error(transparent)]
+    Marathon(#[from] marathon::SetupError),
 }
 
 async fn stop(key: &Key, running: Running, shared: &Shared) {
@@ -155,14 +170,29 @@ fn start(
     shared: &Shared,
     serial: u64,
     ended: mpsc::UnboundedSender<(Key, u64)>,
-) -> Result<Running, SetupError> {
-    let setting = Setting {
-        store: shared.frameworks.store(&spec.pool.key),
-        secrets: shared.secrets.clone(),
-        leadership: shared.leadership.clone(),
-        fresh: shared.fresh,
-    };
-    let backend = Mesos::start(spec.pool.clone(), setting)?;
+) -> Result<Running, StartError> {
+    let (secrets, leadership) = (shared.secrets.clone(), shared.leadership.clone());
+    Ok(match &spec.pool.backend {
+        BackendSpec::Mesos(_) => {
+            let setting = Setting { store: shared.frameworks.store(&spec.pool.key), secrets, leadership, fresh: shared.fresh };
+            drive(Mesos::start(&spec.pool, setting)?, spec, specs, shared, serial, ended)
+        }
+        BackendSpec::Marathon(_) => {
+            let setting = marathon::Setting { secrets, leadership };
+            drive(Marathon::start(&spec.pool, setting)?, spec, specs, shared, serial, ended)
+        }
+    })
+}
+
+/// An engine that drives this backend.
+fn drive<B: Backend + 'static>(
+    backend: B,
+    spec: &PoolSpec,
+    specs: SpecsFeed,
+    shared: &Shared,
+    serial: u64,
+    ended: mpsc::UnboundedSender<(Key, u64)>,
+) -> Running {
     let board = Arc::new(Board::new());
     let empty = Report {
         pool: spec.raw.clone(),
@@ -208,5 +238,5 @@ fn start(
         // At the end of the program nobody waits for this any more.
         let _ = ended.send((key, serial));
     });
-    Ok(Running { serial, mesos: spec.pool.mesos.clone(), stop, task })
+    Running { serial, backend: spec.pool.backend.clone(), stop, task }
 }

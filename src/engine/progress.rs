@@ -15,6 +15,7 @@ const REMEMBERED: usize = 1000;
 pub struct Progress {
     apps: BTreeMap<Key, AppProgress>,
     reactions: VecDeque<Duration>,
+    launches: VecDeque<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -66,20 +67,39 @@ impl Progress {
 
     /// Notes how long it took from a change until its calls were written.
     pub fn reacted(&mut self, reaction: Duration) {
-        if self.reactions.len() == REMEMBERED {
-            self.reactions.pop_front();
-        }
-        self.reactions.push_back(reaction);
+        remember(&mut self.reactions, reaction);
+    }
+
+    /// Notes how long it took from the order of a replica until it ran.
+    pub fn launched(&mut self, launch: Duration) {
+        remember(&mut self.launches, launch);
     }
 
     /// Median and 99th percentile of the last reactions.
     #[must_use]
     pub fn reactions(&self) -> Option<(Duration, Duration)> {
-        let mut sorted: Vec<Duration> = self.reactions.iter().copied().collect();
-        sorted.sort_unstable();
-        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied();
-        Some((at(50)?, at(99)?))
+        median_and_p99(&self.reactions)
     }
+
+    /// The same of the last launches.
+    #[must_use]
+    pub fn launches(&self) -> Option<(Duration, Duration)> {
+        median_and_p99(&self.launches)
+    }
+}
+
+fn remember(times: &mut VecDeque<Duration>, time: Duration) {
+    if times.len() == REMEMBERED {
+        times.pop_front();
+    }
+    times.push_back(time);
+}
+
+fn median_and_p99(times: &VecDeque<Duration>) -> Option<(Duration, Duration)> {
+    let mut sorted: Vec<Duration> = times.iter().copied().collect();
+    sorted.sort_unstable();
+    let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied();
+    Some((at(50)?, at(99)?))
 }
 
 /// What is granted runs, and nothing else does.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::api::pool::Backend;
 use crate::api::validated::{App, Key, Pool};
 use crate::demand::board::Update;
-use crate::policy::world::{BasePhase, Reading, TaskPhase, World};
+use crate::policy::world::{BasePhase, Reading, TaskPhase, Trouble, World};
 use crate::store::Specs;
 
 /// The apps that run on this pool.
@@ -42,10 +43,19 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
         let reading =
             |name: &Arc<str>| old.iter().find(|(old, _)| old.as_ref() == Some(name)).map(|(_, reading)| reading.clone());
         view.readings = app.demand.iter().map(|metric| reading(&metric.name).unwrap_or_default()).collect();
+        if let Backend::Mesos(_) = &pool.backend {
+            view.trouble = app.marathon_id.as_ref().map(|id| needs_marathon(id));
+        }
         view.spec = Some(app);
         view.deleted = false;
     }
     world.apps.retain(|_, view| view.spec.is_some() || !view.tasks.is_empty());
+}
+
+/// Of an app that is one of a Marathon: a framework of our own knows nothing of those.
+fn needs_marathon(id: &str) -> Trouble {
+    let message = format!("marathonApp {id} needs a pool on a Marathon, and this one is on Mesos").into();
+    Trouble { word: "NeedsMarathon", message, holds: true, stalled: true }
 }
 
 /// Apps whose tasks are left alone although they have no spec here: those that cannot be read, and those that name a pool which does not

@@ -18,7 +18,7 @@ use crate::backend::Standing;
 use crate::policy::plan::{Plan, Reason, Verdict};
 use crate::policy::resources::Resources;
 use crate::policy::standing;
-use crate::policy::world::{AppView, Millis, TaskPhase, World};
+use crate::policy::world::{AppView, Millis, TaskPhase, Trouble, World};
 use crate::store::{AppSpec, SpecProblem, Specs};
 
 /// Everything that a report is made of.
@@ -107,16 +107,17 @@ fn app_status(sight: &Sight, (key, spec): (&Key, &AppSpec), bases: Option<&Shown
         return AppStatus { reason: "not judged yet".to_owned(), conditions: unjudged(sight, spec), ..AppStatus::default() };
     };
     let problem = sight.specs.problems.iter().find(|problem| problem.app.as_ref() == Some(key));
-    let reason = reason(sight, verdict, problem);
+    let trouble = view.trouble.as_ref();
+    let reason = reason(sight, verdict, problem, trouble);
     let demand = demand(&spec.app, view, verdict, sight.now);
-    let mut conditions = app_conditions(sight, spec, verdict, problem, &reason, old);
+    let mut conditions = app_conditions(sight, spec, verdict, (problem, trouble), &reason, old);
     if let Some(limits) = bases.and_then(|bases| bases.limits.as_ref()) {
         let old = old.map_or(&[][..], |old| &old.conditions);
         conditions.push(condition_of(sight, LIMITS_ENFORCED, limits, generation(spec, problem), old));
     }
     AppStatus {
         observed_generation: generation(spec, problem),
-        phase: Some(verdict.phase),
+        phase: Some(if trouble.is_some_and(|trouble| trouble.stalled) { Phase::Failed } else { verdict.phase }),
         wanted: verdict.wanted,
         granted: verdict.granted,
         running: verdict.running,
@@ -163,8 +164,9 @@ fn to_tenths(milliseconds: f64) -> f64 {
 }
 
 /// The judgement in words; what stands in the way of all judgement comes first.
-fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&SpecProblem>) -> String {
+fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&SpecProblem>, trouble: Option<&Trouble>) -> String {
     let judged = verdict.reason();
+    let judged = trouble.map_or(judged.clone(), |trouble| format!("{}; {judged}", trouble.message));
     match (problem, sight.standing.ready) {
         _ if sight.drained => "the pool is drained: tasks are ended and none is started".to_owned(),
         (Some(problem), _) => format!("{} (the last good spec stays in force); {judged}", problem.message),
@@ -189,7 +191,7 @@ fn app_conditions(
     sight: &Sight,
     spec: &AppSpec,
     verdict: &Verdict,
-    problem: Option<&SpecProblem>,
+    (problem, trouble): (Option<&SpecProblem>, Option<&Trouble>),
     reason: &str,
     old: Option<&AppStatus>,
 ) -> Vec<Condition> {
@@ -199,11 +201,15 @@ fn app_conditions(
     let on_the_way = verdict.pending + verdict.outdated + verdict.starting + verdict.stopping;
     let moving = on_the_way > 0 || verdict.running != verdict.granted;
     let short = verdict.granted < verdict.wanted;
-    let served = sight.standing.ready && !short && verdict.ready >= verdict.granted;
+    let stuck = trouble.filter(|trouble| trouble.stalled);
+    let served =
+        sight.standing.ready && trouble.is_none_or(|trouble| !trouble.holds) && !short && verdict.ready >= verdict.granted;
     let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);
-    let stalled = problem.is_some() || phase == Phase::Failed || sight.standing.stalled;
+    let stalled = problem.is_some() || stuck.is_some() || phase == Phase::Failed || sight.standing.stalled;
     let why_stalled = if problem.is_some() {
         "BadSpec"
+    } else if let Some(trouble) = stuck {
+        trouble.word
     } else if sight.standing.stalled {
         "Disconnected"
     } else if verdict.reasons.iter().any(|reason| matches!(reason, Reason::ExecutorsFail { .. })) {
@@ -281,10 +287,21 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
     let living = || world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
     let executors = present().flat_map(|agent| &agent.bases).map(|fitted| standing::used(fitted, world));
     let used: Resources = living().map(|task| task.resources).chain(executors).sum();
-    let free: Resources = present().map(|agent| agent.held + agent.expected).sum();
+    // Room that is spoken for before it has come free is less than none.
+    let free: Resources = present().map(|agent| (agent.held + agent.expected).max(Resources::ZERO)).sum();
     let (median, p99) = sight.progress.reactions().unzip();
+    let (median_launch, p99_launch) = sight.progress.launches().unzip();
     let milliseconds = |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 100.0);
     let condition = |kind, status, word| condition(sight, kind, status, word, &standing.message, generation, old);
+    let mut conditions = vec![
+        condition("Ready", standing.ready, if standing.ready { "InControl" } else { "NotYet" }),
+        condition("Connected", standing.connected, if standing.connected { "Subscribed" } else { "Disconnected" }),
+        condition("Stalled", standing.stalled, if standing.stalled { "NeedsAttention" } else { "Progressing" }),
+    ];
+    if let Some(advice) = &standing.advice {
+        let (status, word) = if advice.is_empty() { ("True", "FastFlags") } else { ("False", "SlowFlags") };
+        conditions.push(condition_of(sight, "Tuned", &Told { status, word, message: advice.clone() }, generation, old));
+    }
     PoolStatus {
         observed_generation: generation,
         framework_id: standing.framework_id.clone(),
@@ -296,11 +313,9 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
         message: standing.message.clone(),
         median_reaction_milliseconds: milliseconds(median),
         p99_reaction_milliseconds: milliseconds(p99),
-        conditions: vec![
-            condition("Ready", standing.ready, if standing.ready { "InControl" } else { "NotYet" }),
-            condition("Connected", standing.connected, if standing.connected { "Subscribed" } else { "Disconnected" }),
-            condition("Stalled", standing.stalled, if standing.stalled { "NeedsAttention" } else { "Progressing" }),
-        ],
+        median_launch_milliseconds: milliseconds(median_launch),
+        p99_launch_milliseconds: milliseconds(p99_launch),
+        conditions,
     }
 }
 

@@ -263,7 +263,7 @@ fn action(reason: &str) -> &'static str {
 
 fn known_action(reason: &str) -> Option<&'static str> {
     Some(match reason {
-        "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" | "Suspended" => "Scale",
+        "ScaledUp" | "ScaledDown" | "GaveWay" | "CapacityLimited" | "Suspended" | "PutBack" | "Refused" => "Scale",
         "TaskRefused" | "TaskLost" | "TaskFinished" | "TaskFailed" | "TaskReturned" | "LaunchStuck" | "CrashLoop"
         | "ExecutorsFail" => "Run",
         "ExecutorEnded" | "ImageNotFetched" => "Prepare",
@@ -271,7 +271,8 @@ fn known_action(reason: &str) -> Option<&'static str> {
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",
         "ForeignTask" | "AgentGone" => "Watch",
-        "Subscribed" | "Disconnected" => "Connect",
+        "Subscribed" | "Disconnected" | "Unauthorized" | "SlowFlags" => "Connect",
+        "NoSuchApp" | "NotOurs" | "NotOnMarathon" | "SameApp" | "NotReadYet" | "Conflict" => "Adopt",
         _ => return None,
     })
 }
@@ -298,9 +299,13 @@ mod tests {
             include_str!("../backend/mesos/ledger/timers.rs"),
             include_str!("../backend/mesos/bases.rs"),
             include_str!("../backend/mesos/bases/preparations.rs"),
+            include_str!("../backend/marathon/machine.rs"),
+            include_str!("../backend/marathon/machine/answers.rs"),
+            include_str!("../backend/marathon/machine/read.rs"),
+            include_str!("../backend/marathon/machine/trouble.rs"),
             include_str!("notices.rs"),
         ];
-        let words = ["warn(", "tell(", "EventKind::Normal,", "EventKind::Warning,", "=>"];
+        let words = ["warn(", "tell(", "note(true,", "note(false,", "held(", "EventKind::Normal,", "EventKind::Warning,", "=>"];
         let words = words.map(|word| sources.iter().flat_map(|source| quoted_after(source, word)).collect::<Vec<_>>());
         let is_reason = |word: &&&str| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric);
         let reasons: std::collections::BTreeSet<_> = words.iter().flatten().filter(is_reason).collect();

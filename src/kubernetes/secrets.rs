@@ -16,6 +16,7 @@ use tracing::warn;
 use super::backoff::Doubling;
 use super::watch::{cause, code};
 use crate::api::demand::Source;
+use crate::api::pool::Backend;
 use crate::api::secret::{Auth, SecretRef, SecretValue};
 use crate::store::secrets::{Secret, SecretKey, Secrets};
 use crate::store::{Specs, SpecsFeed};
@@ -41,7 +42,10 @@ pub async fn keep(client: Client, mut specs: SpecsFeed, secrets: Arc<Secrets>) {
 /// All Secrets that pools and apps name.
 fn named(specs: &Specs) -> BTreeSet<SecretKey> {
     let of_pools = specs.pools.values().filter_map(|spec| {
-        let reference = spec.pool.mesos.secret_ref.as_ref()?;
+        let reference = match &spec.pool.backend {
+            Backend::Mesos(mesos) => mesos.secret_ref.as_ref()?,
+            Backend::Marathon(marathon) => marathon.secret_ref()?,
+        };
         Some((spec.pool.key.namespace().to_owned(), reference.name.clone()))
     });
     let of_apps = specs.apps.values().flat_map(|spec| {

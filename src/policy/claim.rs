@@ -16,6 +16,8 @@ pub(super) struct Claim<'a> {
     pub key: &'a Key,
     pub tasks: &'a [Task],
     pub app: &'a App,
+    /// The backend can do nothing for it.
+    pub held: bool,
     pub tally: Tally,
     /// Replicas that demand asks for, damped.
     pub want: i64,
@@ -122,6 +124,7 @@ impl<'a> Claim<'a> {
         let claim = Self {
             key,
             app,
+            held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
             tasks: &view.tasks,
             tally,
             want: settled.want,
@@ -169,6 +172,7 @@ impl<'a> Claim<'a> {
         let claim = Self {
             key,
             app,
+            held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
             tasks: &view.tasks,
             tally,
             want: damped.replicas,

@@ -35,9 +35,9 @@ fn claims<'a>(world: &'a World, memory: &mut Memory, now: Millis) -> Vec<Claim<'
     all.filter_map(|((key, view), memory)| Some(Claim::of(key, view.spec.as_deref()?, view, memory, now))).collect()
 }
 
-/// The gate: of a suspended or merely observed app nothing starts, ends or gives way.
+/// The gate: of a suspended or merely observed app, or one that cannot be acted upon, nothing starts, ends or gives way.
 fn is_hands_off(claim: &Claim) -> bool {
-    claim.app.suspended || claim.app.observed_only
+    claim.app.suspended || claim.app.observed_only || claim.held
 }
 
 fn verdicts(world: &World, seats: &[Seat], memory: &mut Memory, now: Millis) -> BTreeMap<Key, Arc<Verdict>> {
@@ -71,7 +71,7 @@ fn observe(verdicts: &mut BTreeMap<Key, Arc<Verdict>>, world: &World, claims: &[
     if !claims.iter().any(|claim| claim.app.observed_only) {
         return;
     }
-    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended, now);
+    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended || claim.held, now);
     let pool = Overview::of(&seats, world, now);
     for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
         verdicts.insert(seat.claim.key.clone(), Arc::new(verdict::verdict(seat, &pool, std::iter::empty())));

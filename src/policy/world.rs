@@ -49,6 +49,20 @@ pub struct AppView {
     pub readings: Vec<Reading>,
     /// All tasks that are not known to have ended, in order of their ids.
     pub tasks: Vec<Task>,
+    /// What the backend has to say of it, if it is not as it should be.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why an app is not as it should be, in the words of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// One CamelCase word.
+    pub word: &'static str,
+    pub message: Arc<str>,
+    /// Nothing can be done for the app, nor is anything of it ended, until this has changed.
+    pub holds: bool,
+    /// A person has to see to it.
+    pub stalled: bool,
 }
 
 /// What is known of a metric.

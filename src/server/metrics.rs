@@ -37,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     decision: Histogram,
     reaction: Histogram,
+    launch: Histogram,
     convergence: Timings,
     decisions: Counter<u64, AtomicU64>,
     calls: Family<Labels<1>, Counter>,
@@ -64,6 +65,7 @@ impl Metrics {
             registry,
             decision: histogram(),
             reaction: histogram(),
+            launch: histogram(),
             convergence: Family::new_with_constructor(histogram),
             decisions: Counter::default(),
             calls: Family::default(),
@@ -87,10 +89,12 @@ impl Metrics {
         registry.register("decision_seconds", "Time that one decision over a pool takes", self.decision.clone());
         let reaction = "From the arrival of a reading or a spec until the calls that it leads to are written";
         registry.register("reaction_seconds", reaction, self.reaction.clone());
+        let launch = "From the request for a replica until it runs, where a Marathon starts it";
+        registry.register("launch_seconds", launch, self.launch.clone());
         let convergence = "From a change of what an app wants until it runs";
         registry.register("convergence_seconds", convergence, self.convergence.clone());
         registry.register("decisions", "Decisions over a pool", self.decisions.clone());
-        registry.register("calls", "Calls written to Mesos masters", self.calls.clone());
+        registry.register("calls", "Calls written to Mesos masters and requests to Marathons", self.calls.clone());
         registry.register("endings", "Tasks that have ended, by how", self.endings.clone());
         registry.register("push_errors", "Pushes of demand that were refused", self.push_errors.clone());
         registry.register("leader", "1 if this process leads, 0 if it stands by", self.leader.clone());
@@ -115,6 +119,11 @@ impl Metrics {
     /// Calls were written this long after the reading or spec arrived that led to them.
     pub fn reaction(&self, took: Duration) {
         self.reaction.observe(took.as_secs_f64());
+    }
+
+    /// A replica runs this long after a Marathon was asked for it.
+    pub fn launch(&self, took: Duration) {
+        self.launch.observe(took.as_secs_f64());
     }
 
     /// An app reached what it wanted this long after it began to want it.

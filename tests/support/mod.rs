@@ -1,6 +1,7 @@
 //! What tests of the whole program share: a real Mesos, and a real `microscaler run` beside it.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod marathon;
 pub mod onlooker;
 pub mod operator;
 pub mod pooled;
@@ -152,6 +153,11 @@ impl Scaler {
     pub fn get(&self, path: &str) -> Option<Value> {
         let request = self.client.get(format!("{}{path}", self.url));
         self.runtime.block_on(async { request.send().await.ok()?.json().await.ok() })
+    }
+
+    pub fn text(&self, path: &str) -> Option<String> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        self.runtime.block_on(async { request.send().await.ok()?.text().await.ok() })
     }
 
     /// Pushes a value, with patience for a server that just starts.

@@ -62,10 +62,11 @@ impl Rig {
     }
 
     /// `fresh`: as a new framework, even if one of the same name has tasks.
+    #[allow(clippy::needless_pass_by_value, reason = "so that a test can make it in place")]
     pub fn start_as(pool: Arc<Pool>, state: &Path, fresh: bool) -> Self {
         let store = Store::file(state, &pool.key);
         let setting = Setting { store, secrets: Arc::new(Secrets::in_files()), leadership: Leadership::alone(), fresh };
-        let mesos = Mesos::start(pool, setting).unwrap();
+        let mesos = Mesos::start(&pool, setting).unwrap();
         let (world, endings, notes) = (World::default(), Vec::new(), Vec::new());
         Self { mesos, world, endings, notes, incarnation: clock::incarnation(), serial: 0 }
     }

@@ -9,7 +9,7 @@ const LONGEST_SHOWN: usize = 60;
 const ALIKE: f64 = 0.84;
 
 /// Each pattern of the definitions, in words.
-const PATTERNS: [(&str, &str); 15] = [
+const PATTERNS: [(&str, &str); 17] = [
     (quantity::PATTERN, "not an amount: write a number with an optional suffix, such as 500m, 2, 64Mi or 1.5Gi"),
     (quantity::POSITIVE, "not an amount above 0: write a number with an optional suffix, such as 10, 500m or 1.5k"),
     (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits and '-', with a letter or digit at both ends"),
@@ -17,6 +17,11 @@ const PATTERNS: [(&str, &str); 15] = [
     (r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be letters, digits, '-', '_' and '.', and must not start with a digit"),
     (r"^https?://[^/?# \t\r\n]+([/?#][^ \t\r\n]*)?$", "must be an address such as http://host:port/path"),
     (r"^https?://[^/?#@ \t\r\n]+/?$", "must be an address such as http://host:5050, without a path or credentials"),
+    (r"^https?://[^/?#@ \t\r\n]+(/[^?#@ \t\r\n]*)?$", "must be an address such as http://host:8080, without credentials"),
+    (
+        r"^(/[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)+$",
+        "must be the id of an app such as /shop/search: lower case letters, digits, '-' and '.' between slashes",
+    ),
     (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
     (r"^[^:\r\n]+$", "must not hold a ':'"),
     (r"^/", "must be a path that begins with '/'"),

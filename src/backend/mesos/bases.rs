@@ -12,7 +12,7 @@ use super::executor::{GENERATIONS, Shared, executor_info, parse_executor_id, rec
 use super::ledger::Out;
 use super::offers::Offers;
 use super::wire::{Call, ExecutorInfo, Id};
-use crate::api::validated::{App, Base, Pool};
+use crate::api::validated::{App, Base, MesosPool};
 use crate::policy::plan::Retire;
 use crate::policy::resources::Resources;
 use crate::policy::world::{AgentIx, BasePhase, Fitted, Millis, World};
@@ -42,7 +42,7 @@ const TIDY_MS: u64 = 60_000;
 type Place = (AgentIx, Arc<str>);
 
 pub struct Bases {
-    pool: Arc<Pool>,
+    pool: Arc<MesosPool>,
     /// As in the ids of executors.
     settings: String,
     executors: HashMap<Place, Side>,
@@ -98,7 +98,7 @@ enum Word {
 }
 
 impl Bases {
-    pub fn new(pool: &Arc<Pool>) -> Self {
+    pub fn new(pool: &Arc<MesosPool>) -> Self {
         let (executors, lines, preparations) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (leaving, ended) = (VecDeque::new(), VecDeque::new());
         Self {

@@ -13,7 +13,7 @@ use super::wire::{CommandInfo, ExecutorInfo, Resource, Uri, Value};
 use crate::api::container::Volume;
 use crate::api::pool::Executor;
 use crate::api::template::Template;
-use crate::api::validated::{App, Base, Pool, short_hash};
+use crate::api::validated::{App, Base, MesosPool, short_hash};
 use crate::policy::resources::Resources;
 
 const PROGRAM: &str = "/usr/local/bin/microscaler";
@@ -29,7 +29,7 @@ const PROGRAM_IN_IMAGES: &str = "/mnt/mesos/microscaler";
 pub const GENERATIONS: u32 = 64;
 
 /// The executor of the app's base. `generation` tells apart those that follow one another on an agent.
-pub fn executor_info(app: &App, base: &Base, pool: &Pool, resources: Vec<Resource>, generation: u32) -> ExecutorInfo {
+pub fn executor_info(app: &App, base: &Base, pool: &MesosPool, resources: Vec<Resource>, generation: u32) -> ExecutorInfo {
     let mut info = ExecutorInfo {
         executor_id: Value::from(Arc::from("")),
         kind: "CUSTOM",
@@ -47,7 +47,7 @@ pub fn executor_info(app: &App, base: &Base, pool: &Pool, resources: Vec<Resourc
 
 /// What stands in the ids of all executors that are started with the pool's present settings: what it cannot be known of them before an
 /// offer tells which reservations there are is left out.
-pub fn settings(pool: &Pool) -> String {
+pub fn settings(pool: &MesosPool) -> String {
     let Executor { path, uri, path_in_images, .. } = pool.mesos.executor.clone().unwrap_or_default();
     let path = path.unwrap_or_else(|| PROGRAM.to_owned());
     let Resources { cpu, memory, disk, gpu, .. } = pool.executor;
@@ -55,7 +55,7 @@ pub fn settings(pool: &Pool) -> String {
 }
 
 /// Says where the program is, and how it comes there.
-fn place_program(info: &mut ExecutorInfo, pool: &Pool) {
+fn place_program(info: &mut ExecutorInfo, pool: &MesosPool) {
     let settings = pool.mesos.executor.clone().unwrap_or_default();
     let in_images = info.container.is_some();
     let program = match (settings.path_in_images.filter(|_| in_images), settings.uri) {
@@ -106,7 +106,7 @@ impl Shared {
 }
 
 /// The description that an executor of this id was started with, as far as it can be found out from the room that is offered now.
-pub fn recall(id: &str, app: &App, base: &Base, pool: &Pool, stock: &Stock) -> Option<(ExecutorInfo, u32)> {
+pub fn recall(id: &str, app: &App, base: &Base, pool: &MesosPool, stock: &Stock) -> Option<(ExecutorInfo, u32)> {
     let resources = stock.whole(pool.executor);
     let mut all = resources.iter().flat_map(|resources| (0..GENERATIONS).map(move |generation| (resources, generation)));
     all.find_map(|(resources, generation)| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::validated::{Key, Pool};
+use crate::api::validated::{Key, MesosPool};
 use crate::kubernetes::framework::{PoolObject, PoolObjectError};
 
 /// What is stored. Only the id is used; the rest tells people what it belongs to.
@@ -50,13 +50,13 @@ impl StoreError {
 }
 
 /// How the framework is called in Mesos' own pages.
-pub fn name(pool: &Pool) -> String {
+pub fn name(pool: &MesosPool) -> String {
     let default = || format!("microscaler/{}/{}", pool.key.namespace(), pool.key.name());
     pool.mesos.framework_name.clone().unwrap_or_else(default)
 }
 
 impl Framework {
-    pub fn new(id: Arc<str>, pool: &Pool) -> Self {
+    pub fn new(id: Arc<str>, pool: &MesosPool) -> Self {
         Self { id, name: name(pool), role: pool.mesos.role.clone(), masters: pool.mesos.masters.clone() }
     }
 }
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// What is stored; `None` when nothing ever was, or it was lost.
-    pub(super) async fn load(&self, pool: &Pool) -> Result<Option<Framework>, StoreError> {
+    pub(super) async fn load(&self, pool: &MesosPool) -> Result<Option<Framework>, StoreError> {
         match self {
             Self::File(path) => read(path),
             Self::Object(object) => Ok(object.framework_id().await?.map(|id| Framework::new(id.into(), pool))),

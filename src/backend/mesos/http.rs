@@ -8,7 +8,7 @@ use reqwest::{Client, Response, StatusCode};
 use rustls_platform_verifier::BuilderVerifierExt;
 use url::{Host, Url};
 
-use crate::api::validated::Pool;
+use crate::api::validated::MesosPool;
 use crate::store::secrets::{SecretError, Secrets, basic_authorization};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,13 +21,15 @@ const MAX_HOPS: u32 = 5;
 pub struct Http {
     pub tls: Arc<rustls::ClientConfig>,
     client: Client,
-    pool: Arc<Pool>,
+    pool: Arc<MesosPool>,
     secrets: Arc<Secrets>,
     hosts: Arc<[String]>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    #[error("the pool is not on Mesos")]
+    NotMesos,
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
     #[error("HTTP cannot be set up: {0}")]
@@ -60,7 +62,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 impl Http {
-    pub fn new(pool: Arc<Pool>, secrets: Arc<Secrets>) -> Result<Self, SetupError> {
+    pub fn new(pool: Arc<MesosPool>, secrets: Arc<Secrets>) -> Result<Self, SetupError> {
         let tls = tls()?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls.clone())
@@ -192,13 +194,14 @@ fn redirected(url: &Url, response: &Response) -> Result<Url, HttpError> {
 mod tests {
     use super::*;
     use crate::api::MicroscalingPool;
+    use crate::api::validated::Pool;
 
     fn http(masters: &str) -> Http {
         let text = format!(
             "{{apiVersion: microscaling.dev/v1alpha1, kind: MicroscalingPool, metadata: {{name: main}}, spec: {{mesos: {{masters: {masters}}}}}}}"
         );
         let pool = Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap();
-        Http::new(Arc::new(pool), Arc::new(Secrets::in_files())).unwrap()
+        Http::new(Arc::new(pool.on_mesos().unwrap()), Arc::new(Secrets::in_files())).unwrap()
     }
 
     #[test]

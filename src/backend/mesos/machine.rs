@@ -10,7 +10,7 @@ use super::offers::Offers;
 use super::reconcile::Reconcile;
 use super::revive::{Ask, Revive};
 use super::wire::Call;
-use crate::api::validated::Pool;
+use crate::api::validated::MesosPool;
 use crate::backend::{Applied, Ending, Standing};
 use crate::policy::world::{Millis, World};
 
@@ -61,7 +61,7 @@ enum Inventory {
 }
 
 impl Machine {
-    pub fn new(pool: &Arc<Pool>) -> Self {
+    pub fn new(pool: &Arc<MesosPool>) -> Self {
         let masters = pool.mesos.masters.join(", ");
         Self {
             role: pool.mesos.role.clone(),

@@ -18,7 +18,9 @@
 //! | what Mesos is told of a task, its container and its checks | [`task`], [`container`], [`probe`] |
 //! | what Mesos is told of the executor of pooled apps | [`executor`] |
 //! | the framework's id | [`framework`] |
+//! | a look from outside, without a framework | [`survey`], [`agents`] |
 
+pub mod agents;
 mod bases;
 mod calls;
 mod carve;
@@ -53,7 +55,8 @@ use tokio::task::JoinHandle;
 use self::calls::Batch;
 pub use self::framework::Store;
 use self::http::Http;
-pub use self::http::SetupError;
+pub(crate) use self::http::tls;
+pub use self::http::{HttpError, SetupError};
 use self::machine::Machine;
 use self::session::{Link, Session};
 pub use self::stats::Stats;
@@ -119,11 +122,12 @@ impl Mesos {
     /// Starts a session with the pool's masters.
     ///
     /// # Errors
-    /// When a master's address is none, or TLS cannot be set up. Everything that may mend itself is told by [`Backend::standing`] instead.
+    /// When the pool is not on Mesos, a master's address is none, or TLS cannot be set up. Everything that may mend itself is told by [`Backend::standing`] instead.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(pool: Arc<Pool>, setting: Setting) -> Result<Self, SetupError> {
+    pub fn start(pool: &Pool, setting: Setting) -> Result<Self, SetupError> {
+        let pool = Arc::new(pool.on_mesos().ok_or(SetupError::NotMesos)?);
         let Setting { store, secrets, leadership, fresh } = setting;
         let http = Http::new(pool.clone(), secrets.clone())?;
         let (inputs, events) = mpsc::channel(MAX_WAITING);
@@ -150,16 +154,6 @@ impl Mesos {
     /// Counters, shared with the session.
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
-    }
-
-    /// Waits until all that was ordered has been taken by the master, and ends the session. The tasks go on.
-    pub async fn close(mut self) {
-        let (flushed, done) = oneshot::channel();
-        if let Some(link) = self.link.take()
-            && link.calls.send(Batch { flushed: Some(flushed), ..Batch::default() }).is_ok()
-        {
-            let _ = tokio::time::timeout(FLUSH_TIMEOUT, done).await;
-        }
     }
 
     fn flush(&mut self, caused_at: Option<Instant>) {
@@ -242,6 +236,15 @@ impl Backend for Mesos {
 
     fn standing(&self) -> Standing {
         self.machine.standing().clone()
+    }
+
+    async fn close(mut self) {
+        let (flushed, done) = oneshot::channel();
+        if let Some(link) = self.link.take()
+            && link.calls.send(Batch { flushed: Some(flushed), ..Batch::default() }).is_ok()
+        {
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, done).await;
+        }
     }
 
     fn reactions(&mut self) -> Vec<Duration> {

@@ -23,7 +23,7 @@ use super::recordio::{RecordError, RecordIo};
 use super::stats::Stats;
 use super::wire::{Acknowledge, Call, Event as WireEvent, Incoming, Subscribed};
 use super::{Event, Input};
-use crate::api::validated::Pool;
+use crate::api::validated::MesosPool;
 use crate::engine::clock;
 use crate::engine::leadership::{Leadership, Role};
 use crate::store::secrets::Secrets;
@@ -79,7 +79,7 @@ enum StreamError {
 
 /// All that a session needs.
 pub struct Session {
-    pub pool: Arc<Pool>,
+    pub pool: Arc<MesosPool>,
     pub http: Http,
     pub store: Store,
     pub leadership: Leadership,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::executor::{key_with, parse_executor_id, settings};
 use super::http::{Http, SetupError};
 use super::inventory::Amounts;
-use crate::api::validated::Pool;
+use crate::api::validated::{MesosPool, Pool};
 use crate::backend::parse_task_id;
 use crate::policy::resources::Resources;
 use crate::policy::world::{Agent, AgentIx, BasePhase, Fitted, Millis, Task, TaskPhase, World};
@@ -73,6 +73,7 @@ struct TaskPage {
 /// # Errors
 /// When no master answers with its pages, or HTTP cannot be set up.
 pub async fn look(pool: &Pool, world: &mut World, now: Millis) -> Result<(), Error> {
+    let pool = &pool.on_mesos().ok_or(SetupError::NotMesos)?;
     let http = Http::new(Arc::new(pool.clone()), Arc::new(Secrets::in_files()))?;
     let agents: Agents = page(&http, pool, "/master/slaves", "").await?;
     world.agents = agents.slaves.iter().map(agent).collect();
@@ -138,7 +139,7 @@ fn executor(world: &mut World, page: &TaskPage, agent: usize, settings: &str, no
 }
 
 /// The page from the first master that gives it; those that do not lead redirect to the one that does.
-async fn page<T: DeserializeOwned>(http: &Http, pool: &Pool, path: &str, query: &str) -> Result<T, Error> {
+async fn page<T: DeserializeOwned>(http: &Http, pool: &MesosPool, path: &str, query: &str) -> Result<T, Error> {
     let mut failures = Vec::new();
     for n in 0..pool.mesos.masters.len() {
         match http.get(&http.master(n), path, query).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::wire::{Offer, TaskStatus};
-use crate::api::validated::{App, Pool};
+use crate::api::validated::{App, MesosPool, Pool};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 
 /// An app of pool `main` in namespace `default`, its template in YAML.
@@ -66,15 +66,16 @@ pub fn answer(task: &str, state: &str, agent: Option<&str>) -> TaskStatus {
 }
 
 /// A pool with one master.
-pub fn pool() -> Arc<Pool> {
+pub fn pool() -> Arc<MesosPool> {
     pool_with("")
 }
 
 /// One with further settings, such as `, executor: {path: /opt/microscaler}`.
-pub fn pool_with(more: &str) -> Arc<Pool> {
+pub fn pool_with(more: &str) -> Arc<MesosPool> {
     let text = format!(
         "{{apiVersion: microscaling.dev/v1alpha1, kind: MicroscalingPool, metadata: {{name: main}}, \
           spec: {{mesos: {{masters: ['http://127.0.0.1:5050'], role: web{more}}}}}}}"
     );
-    Arc::new(Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap())
+    let pool = Pool::read(&serde_saphyr::from_str::<MicroscalingPool>(&text).unwrap()).unwrap();
+    Arc::new(pool.on_mesos().unwrap())
 }

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 const PORT_ATTEMPTS: usize = 5;
 
 /// Arguments of a daemon on that port and directory.
-pub(crate) type Arguments = Box<dyn Fn(u16, &Path) -> Vec<String> + Send + Sync>;
+pub type Arguments = Box<dyn Fn(u16, &Path) -> Vec<String> + Send + Sync>;
 
-/// How a daemon is started; the port is filled in.
-pub(crate) struct Recipe {
+/// How a daemon is started; the port is filled in. It ends with the [`Cluster`](crate::Cluster) whose mark its `environment` has.
+pub struct Recipe {
     pub name: String,
     pub program: PathBuf,
     pub arguments: Arguments,
@@ -45,7 +45,10 @@ struct State {
 
 impl Daemon {
     /// Starts it on a free port, and waits until it accepts connections.
-    pub(crate) fn launch(recipe: Recipe, limit: Duration) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If it cannot be started, ends, or does not listen within `limit`; with the end of its log.
+    pub fn launch(recipe: Recipe, limit: Duration) -> Result<Self> {
         fs::create_dir_all(&recipe.directory).with_context(|| recipe.directory.display().to_string())?;
         let daemon = Self { recipe, state: Mutex::new(State { port: Port::reserve()?, child: None }) };
         for _ in 1..PORT_ATTEMPTS {
@@ -202,7 +205,9 @@ impl Daemon {
         Ok(())
     }
 
-    pub(crate) fn state_and_log_tail(&self) -> String {
+    /// For messages.
+    #[must_use]
+    pub fn state_and_log_tail(&self) -> String {
         let state = if self.is_running() { "running" } else { "ENDED" };
         format!("{} ({state}), end of its log:\n{}", self.name(), self.log_tail())
     }

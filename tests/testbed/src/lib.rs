@@ -45,7 +45,7 @@ pub mod wire;
 pub use agent::Agent;
 pub use builder::Builder;
 pub use cluster::Cluster;
-pub use daemon::Daemon;
+pub use daemon::{Arguments, Daemon, Recipe};
 pub use docker::{Docker, docker_container};
 pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
