@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use microscaler_testbed::{Agent, Cluster, marked};
 use serde_json::{Value, json};
 use support::onlooker::{Onlooker, percentile, sorted};
-use support::pooled::{executor_pids, executors, pool};
+use support::pooled::{executor_pids, pool};
 use support::usage::{cpu_seconds, load, memory_mebibytes, result_path, yield_to_others};
 use support::{Scaler, app};
 
@@ -95,7 +95,7 @@ fn one_executor() -> Value {
     let manifests = [("pool.yaml", &*pool(&mesos, env!("CARGO_BIN_EXE_microscaler-executor"), "")), ("crowd.yaml", &crowd)];
     let scaler = Scaler::start_quietly(&mesos, &manifests);
     scaler.push("crowd", "load", 0.0);
-    scaler.wait("the executor", || executors(&mesos).len() == 1);
+    scaler.wait("the executor", || executor_pids(&mesos).len() == 1);
     let pid = executor_pids(&mesos)[0];
     let (empty, cpu) = (memory_mebibytes(pid), cpu_seconds(pid));
     scaler.push("crowd", "load", f64::from(10 * TASKS));
