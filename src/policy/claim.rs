@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::backoff::Crash;
+use super::judgement::{self, Judgement};
 use super::memory::AppMemory;
-use super::plan::Verdict;
 use super::rollout;
-use super::want::{self, Asked, Standing};
-use super::world::{AgentIx, AppView, Millis, Reading, Task, TaskPhase};
-use crate::api::status::DemandState;
+use super::want::Asked;
+use super::world::{AgentIx, AppView, Millis, Task, TaskPhase};
 use crate::api::validated::{App, Key};
 
 /// One app's side of a decision.
@@ -31,37 +30,6 @@ pub(super) struct Claim<'a> {
     pub waited: Vec<AgentIx>,
     /// When something changes although nothing happens.
     pub wake_at: Option<Millis>,
-}
-
-/// A judgement of an app's demand that stays what it is for as long as nothing changes that it was made from. In a large pool, most
-/// decisions are about few apps, and those are made sooner that take over the rest.
-#[derive(Clone, Debug)]
-pub(super) struct Settled {
-    spec: Arc<App>,
-    readings: Vec<Reading>,
-    tally: Tally,
-    want: i64,
-    asked: Arc<Asked>,
-    wake_at: Option<Millis>,
-    /// What was said of the app when it was at rest.
-    pub verdict: Option<Arc<Verdict>>,
-}
-
-impl Settled {
-    /// If it would be judged in the same way again: by then, what was wanted last is what is wanted now. What is said of old values and
-    /// of crashes tells times, and so is never the same.
-    fn of(claim: &Claim, current: i64, view: &AppView, wake_at: Option<Millis>) -> Option<Self> {
-        let steady = claim.want == current && claim.crash.is_none();
-        let fresh = claim.asked.states.iter().all(|state| *state == DemandState::Fresh);
-        let spec = view.spec.as_ref().filter(|_| steady && fresh)?.clone();
-        let (readings, tally) = (view.readings.clone(), claim.tally);
-        Some(Self { spec, readings, tally, want: claim.want, asked: claim.asked.clone(), wake_at, verdict: None })
-    }
-
-    fn holds(&self, view: &AppView, tally: &Tally, now: Millis) -> bool {
-        let same_spec = view.spec.as_ref().is_some_and(|spec| Arc::ptr_eq(spec, &self.spec));
-        same_spec && self.tally == *tally && self.wake_at.is_none_or(|at| at > now) && self.readings == view.readings
-    }
 }
 
 /// Tasks by what they count as.
@@ -116,75 +84,24 @@ impl Tally {
 }
 
 impl<'a> Claim<'a> {
-    /// Judges the app's demand, unless that would come to the same as before.
+    /// Counts the app's tasks and judges its demand; brings what is remembered of it up to date.
     pub fn of(key: &'a Key, app: &'a App, view: &'a AppView, memory: &mut AppMemory, now: Millis) -> Self {
         let (tally, grace_ends) = Tally::of(app, &view.tasks, now);
-        let settled = memory.settled.as_ref().filter(|settled| memory.crashes.is_none() && settled.holds(view, &tally, now));
-        let Some(settled) = settled else { return Self::judge((key, app), view, (tally, grace_ends), memory, now) };
-        let claim = Self {
+        let Judgement { want, asked, crash, wake_at } = judgement::of(app, view, tally, memory, now);
+        Self {
             key,
             app,
             held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
             tasks: &view.tasks,
             tally,
-            want: settled.want,
-            asked: settled.asked.clone(),
-            crash: None,
-            retry_at: None,
-            barred: Vec::new(),
-            waited: memory.waits.clone(),
-            wake_at: grace_ends.into_iter().chain(settled.wake_at).min(),
-        };
-        debug_assert_eq!(
-            (claim.want, &claim.asked, claim.wake_at),
-            Self::judge((key, app), view, (tally, grace_ends), &mut memory.clone(), now).judgement(),
-            "{key} has changed unnoticed"
-        );
-        claim
-    }
-
-    fn judgement(&self) -> (i64, &Arc<Asked>, Option<Millis>) {
-        (self.want, &self.asked, self.wake_at)
-    }
-
-    /// Judges the app's demand and brings what is remembered of it up to date.
-    fn judge(
-        (key, app): (&'a Key, &'a App),
-        view: &'a AppView,
-        (tally, grace_ends): (Tally, Option<Millis>),
-        memory: &mut AppMemory,
-        now: Millis,
-    ) -> Self {
-        if memory.since.is_none() || memory.generation != app.generation {
-            (memory.since, memory.generation) = (Some(now), app.generation);
-        }
-        memory.informed |= view.readings.iter().any(|reading| reading.value.is_some());
-        let current = current(app, &tally, memory).clamp(app.min, app.max);
-        let standing = Standing { current, ready: tally.ready, since: memory.since.unwrap_or(now) };
-        let mut asked = want::asked(app, &view.readings, standing, now);
-        let damped = memory.damper.settle(app, current, asked.replicas, now);
-        asked.reasons.splice(0..0, damped.reason);
-        memory.want = Some(damped.replicas);
-        let crash = memory.crashes.review(app.version, &view.tasks, now);
-        let retry_at = crash.as_ref().map(Crash::retry_at).filter(|at| *at > now);
-        let settled_until = asked.wake_at.into_iter().chain(damped.wake_at).min();
-        let wakes = [grace_ends, settled_until, retry_at, memory.crashes.wake_at(&view.tasks, now)];
-        let claim = Self {
-            key,
-            app,
-            held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
-            tasks: &view.tasks,
-            tally,
-            want: damped.replicas,
-            asked: Arc::new(asked),
+            want,
+            asked,
+            retry_at: crash.as_ref().map(Crash::retry_at).filter(|at| *at > now),
             crash,
-            retry_at,
             barred: memory.crashes.barred().collect(),
             waited: memory.waits.clone(),
-            wake_at: wakes.into_iter().flatten().min(),
-        };
-        memory.settled = Settled::of(&claim, current, view, settled_until);
-        claim
+            wake_at: grace_ends.into_iter().chain(wake_at).min(),
+        }
     }
 
     /// Of the replicas that it wants, those that no other app can take away.
@@ -198,20 +115,6 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// What was wanted last; at first sight, what is there. As long as no metric has spoken, nothing tells whether tasks that turn up later
-/// (their agent was out of reach at the start) are too many, and they raise it.
-fn current(app: &App, tally: &Tally, memory: &mut AppMemory) -> i64 {
-    let there = tally.live() + tally.awaited;
-    let Some(want) = memory.want else { return there };
-    if memory.informed || app.demand.is_empty() || app.remainder.is_some() {
-        return want;
-    }
-    // Neither the successors of a rollover nor those of tasks that were given up for lost are wanted besides them.
-    memory.given_up = memory.given_up.max(tally.unreachable - tally.awaited);
-    let surge = if tally.old > 0 { app.max_surge } else { 0 };
-    want.max(there - surge - memory.given_up)
-}
-
 /// On its way up, or up: it counts for its app.
 pub(super) fn is_live(task: &Task) -> bool {
     matches!(task.phase, TaskPhase::Starting | TaskPhase::Running)
@@ -223,9 +126,12 @@ pub(super) fn is_ready(task: &Task) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::super::testing::{app, demand, reading, running};
+    use super::super::world::Reading;
     use super::*;
 
     /// What is wanted of an app without a value, after each of these views: tasks that live, and tasks out of reach since 1.

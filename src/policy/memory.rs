@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::backoff::Crashes;
-use super::claim::Settled;
 use super::damp::Damper;
+use super::judgement::Settled;
 use super::plan::{Plan, StopReason};
 use super::world::{AgentIx, Millis, TaskPhase, World};
 use crate::api::validated::Key;

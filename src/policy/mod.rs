@@ -16,6 +16,7 @@
 //! | demand → replicas, as HPA | `want` |
 //! | stabilization windows and rate policies, as HPA | `damp` |
 //! | crash loops | `backoff` |
+//! | all of that for one app, or what it came to before | `judgement` |
 //! | what one app brings to a decision | `claim` |
 //! | who gets the room, in which order | `allocate` |
 //! | how one replica comes to its room | `serve` |
@@ -43,6 +44,7 @@ mod claim;
 mod damp;
 mod decide;
 mod groups;
+mod judgement;
 mod memory;
 mod offers;
 mod place;
