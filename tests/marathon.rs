@@ -55,8 +55,11 @@ fn important_work_takes_its_room_from_what_fills_the_rest() {
     let mut bed = Bed::new(2);
     bed.make("/web", 1, &nothing());
     bed.make("/low", 1, &json!({"taskKillGracePeriodSeconds": 0}));
-    bed.scale(&[("web", &pushed("web", "/web", "priority: 1")), ("low", &adopted("low", "/low", REMAINDER))]);
+    bed.scale(&[("web", &pushed("web", "/web", "priority: 1"))]);
     bed.scaler().push("web", "load", 20.0);
+    bed.settle(&[("web", "/web", 2)]);
+    // Not before: an instance for which there is no room any more could not be taken back.
+    bed.scaler().write("low.yaml", &adopted("low", "/low", REMAINDER));
     bed.settle(&[("web", "/web", 2), ("low", "/low", 14)]);
     let sent = bed.sent("SCALE");
     bed.scaler().push("web", "load", 100.0);
