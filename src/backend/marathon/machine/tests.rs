@@ -409,6 +409,16 @@ fn an_app_of_ours_that_nobody_declares_is_deleted_only_when_all_specs_are_known(
 }
 
 #[test]
+fn an_app_of_ours_is_drained_without_its_spec() {
+    let labels = json!({"MICROSCALER_APP": "default/old", "MICROSCALER_POOL": "default/main", "MICROSCALER_VERSION": "x"});
+    let mut ours = running("/old", 2, 2);
+    ours["labels"] = labels;
+    let mut scene = Scene::start(&[], &[ours]);
+    scene.order(&[], &[("old", 2)]);
+    assert_eq!(scene.request(), scale(&[("/old", 0)]));
+}
+
+#[test]
 fn an_adopted_app_whose_spec_is_gone_stays_as_it_is() {
     let mut scene = Scene::start(&[("web", ADOPTED)], &[running("/web", 2, 2)]);
     scene.undeclare("web");
