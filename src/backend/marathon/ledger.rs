@@ -37,6 +37,8 @@ pub struct Managed {
     pub sought: bool,
     /// `None`: it is not there.
     pub known: Option<Known>,
+    /// Of its instances, which outlive it.
+    pub grace_ms: u64,
     pub instances: BTreeMap<Arc<str>, Instance>,
     /// Replicas that are wanted and not there.
     pub waiting: Vec<Waiting>,
@@ -181,6 +183,7 @@ impl Managed {
             wording: Ok(String::new()),
             sought: false,
             known: None,
+            grace_ms: 0,
             instances: BTreeMap::new(),
             waiting: Vec::new(),
             target: 0,
@@ -278,11 +281,10 @@ impl Managed {
 
     /// What should have ended by now and has not was not what Marathon chose. Returns when to look again.
     pub fn reprieve(&mut self, now: Millis) -> Option<Millis> {
-        let grace = self.known.as_ref().map_or(0, |known| u64::try_from(known.grace_ms).unwrap_or(0));
         let mut next = None;
         for instance in self.instances.values_mut() {
             let Some(since) = instance.doomed else { continue };
-            let late = since.saturating_add(grace).saturating_add(LATE_MS);
+            let late = since.saturating_add(self.grace_ms).saturating_add(LATE_MS);
             if late <= now {
                 instance.doomed = None;
             } else {

@@ -82,7 +82,7 @@ impl Machine {
                 let first = !app.sought;
                 app.sought = true;
                 match docs.remove(&app.id) {
-                    None => missing(&mut app, serial),
+                    None => missing(&mut app, serial, now),
                     Some(doc) => self.take_app(&mut app, &doc, (serial, first), world, now, out),
                 }
                 self.cure(&mut app, now);
@@ -126,6 +126,7 @@ impl Machine {
         if app.given.as_ref().is_some_and(|spec| spec.observed_only || spec.suspended) || app.conflict.yielded.is_some() {
             app.target = known.instances;
         }
+        app.grace_ms = u64::try_from(known.grace_ms).unwrap_or(0);
         app.known = Some(known);
         app.deployments = doc.deployments.iter().map(|named| named.id.clone()).collect();
         self.take_instances(app, &doc.tasks, world, now);
@@ -190,13 +191,17 @@ impl Machine {
     }
 }
 
-/// The app is not there.
-fn missing(app: &mut Managed, serial: u64) {
+/// The app is not there. Marathon forgets it at once and then ends its instances, which takes their grace period: they are there until
+/// their end is heard, or should have been.
+fn missing(app: &mut Managed, serial: u64, now: Millis) {
     if serial > app.answered && !app.busy {
         app.uncertain = false;
-        app.known = None;
         app.deployments.clear();
-        app.instances.clear();
+        if app.known.take().is_some() {
+            let all: Vec<_> = app.instances.keys().cloned().collect();
+            app.doom(&all, now);
+        }
+        app.instances.retain(|_, instance| instance.doomed.is_some());
     }
 }
 
