@@ -1,12 +1,29 @@
 //! Deaths at random moments, on a real Mesos: the same tasks afterwards, no duplicate, no orphan, exact counts.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
 mod support;
 
 use std::time::Duration;
 
 use microscaler_testbed::Cluster;
+use support::place::{Kind, Place};
 use support::{PUSHED, REMAINDER, Scaler, alive, cluster, running, sleeper};
+
+scenarios! {
+    on_both: [
+        killed_at_rest_it_finds_the_same_tasks,
+        killed_at_random_moments_it_loses_and_doubles_nothing,
+        a_master_killed_at_random_moments_costs_nothing,
+        an_agent_that_restarts_keeps_its_tasks,
+        a_dead_agent_is_replaced_and_a_surplus_ends_when_it_returns,
+        another_master_takes_over,
+    ],
+    on_mesos_alone: {
+        two_at_once_never_act_together: "nothing in Marathon tells two of ours apart: one of them has to be kept from starting",
+        a_framework_that_was_torn_down_is_not_made_anew_in_silence: "the framework is Marathon's there",
+    },
+}
 
 /// The moments are random, but a failure can be repeated with its seed.
 fn random() -> fastrand::Rng {
@@ -31,7 +48,7 @@ fn two_apps() -> [(&'static str, String); 2] {
     ]
 }
 
-fn start(mesos: &Cluster) -> Scaler {
+fn start(mesos: &impl Place) -> Scaler {
     let apps = two_apps();
     let scaler = Scaler::start(mesos, &apps.each_ref().map(|(file, text)| (*file, text.as_str())));
     scaler.push("search", "load", 20.0);
@@ -47,9 +64,8 @@ fn all_is_well(scaler: &Scaler, mesos: &Cluster, slots: i64) {
     scaler.wait("the processes to be exactly the tasks", || mesos.processes().len() == slots);
 }
 
-#[test]
-fn killed_at_rest_it_finds_the_same_tasks() {
-    let mesos = cluster(2);
+fn killed_at_rest_it_finds_the_same_tasks(kind: Kind) {
+    let mesos = kind.cluster(2);
     let mut scaler = start(&mesos);
     scaler.settle(&mesos, &[("search", 2), ("rest", 14)]);
     let before = alive(&mesos);
@@ -62,10 +78,9 @@ fn killed_at_rest_it_finds_the_same_tasks() {
     all_is_well(&scaler, &mesos, 16);
 }
 
-#[test]
-fn killed_at_random_moments_it_loses_and_doubles_nothing() {
+fn killed_at_random_moments_it_loses_and_doubles_nothing(kind: Kind) {
     let mut random = random();
-    let mesos = cluster(2);
+    let mesos = kind.cluster(2);
     let mut scaler = start(&mesos);
     for _ in 0..12 {
         scaler.push("search", "load", f64::from(random.u32(0..16)) * 10.0);
@@ -77,10 +92,9 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
     all_is_well(&scaler, &mesos, 16);
 }
 
-#[test]
-fn a_master_killed_at_random_moments_costs_nothing() {
+fn a_master_killed_at_random_moments_costs_nothing(kind: Kind) {
     let mut random = random();
-    let mesos = cluster(2);
+    let mesos = kind.cluster(2);
     let scaler = start(&mesos);
     scaler.settle(&mesos, &[("search", 2), ("rest", 14)]);
     let before = alive(&mesos);
@@ -102,10 +116,9 @@ fn a_master_killed_at_random_moments_costs_nothing() {
     all_is_well(&scaler, &mesos, 16);
 }
 
-#[test]
-fn an_agent_that_restarts_keeps_its_tasks() {
+fn an_agent_that_restarts_keeps_its_tasks(kind: Kind) {
     let mut random = random();
-    let mesos = cluster(2);
+    let mesos = kind.cluster(2);
     let scaler = start(&mesos);
     scaler.settle(&mesos, &[("search", 2), ("rest", 14)]);
     let before = alive(&mesos);
@@ -126,9 +139,8 @@ fn an_agent_that_restarts_keeps_its_tasks() {
     all_is_well(&scaler, &mesos, 16);
 }
 
-#[test]
-fn a_dead_agent_is_replaced_and_a_surplus_ends_when_it_returns() {
-    let mesos = cluster(2);
+fn a_dead_agent_is_replaced_and_a_surplus_ends_when_it_returns(kind: Kind) {
+    let mesos = kind.cluster(2);
     let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", "replicas: 6\nplacement: {spread: rack}"))]);
     scaler.settle(&mesos, &[("web", 6)]);
     mesos.agent(0).kill();
@@ -141,9 +153,8 @@ fn a_dead_agent_is_replaced_and_a_surplus_ends_when_it_returns() {
     scaler.wait("the processes to be exactly the tasks", || mesos.processes().len() == 6);
 }
 
-#[test]
-fn another_master_takes_over() {
-    let mesos = Cluster::builder().masters(3).agents(1).fast_failure_detection().start().unwrap();
+fn another_master_takes_over(kind: Kind) {
+    let mesos = kind.on(Cluster::builder().masters(3).agents(1).fast_failure_detection().start().unwrap());
     let scaler = Scaler::start(&mesos, &[("web.yaml", &sleeper("web", &format!("priority: 1\n{PUSHED}")))]);
     scaler.push("web", "load", 30.0);
     scaler.settle(&mesos, &[("web", 3)]);
@@ -155,7 +166,6 @@ fn another_master_takes_over() {
     assert!(before.iter().all(|task| running(&mesos, "web").contains(task)), "the same tasks as before");
 }
 
-#[test]
 fn two_at_once_never_act_together() {
     let mesos = cluster(1);
     let scaler = start(&mesos);
@@ -175,7 +185,6 @@ fn two_at_once_never_act_together() {
     all_is_well(&scaler, &mesos, 8);
 }
 
-#[test]
 fn a_framework_that_was_torn_down_is_not_made_anew_in_silence() {
     let mesos = cluster(1);
     let mut scaler = start(&mesos);

@@ -1,6 +1,7 @@
 //! `microscaler operator` between a real API server and a real Mesos, with the rights of the chart: what users of kubectl count on.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[macro_use]
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +15,33 @@ use microscaler::api::status::Phase;
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::Value;
 use support::operator::{Kubernetes, Operator, pool};
+use support::place::{self, Ground, Kind};
 use support::web::Guarded;
-use support::{PUSHED, REMAINDER, alive, cluster, microscaler, running, sleeper};
+use support::{PUSHED, REMAINDER, alive, microscaler, running, sleeper};
 
-#[test]
-fn what_is_applied_runs_and_is_told_of() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+scenarios! {
+    on_both: [
+        what_is_applied_runs_and_is_told_of,
+        anything_that_writes_replicas_scales,
+        an_object_goes_when_its_tasks_have_gone,
+        an_app_that_moves_to_another_pool_takes_nothing_along,
+        a_bad_object_harms_only_itself,
+        shards_and_namespaces_keep_apart,
+        what_is_in_other_namespaces_is_left_alone,
+        a_slip_of_the_pen_in_the_name_of_a_pool_ends_nothing,
+        a_slip_of_the_pen_ends_nothing_in_a_shard_either,
+        an_app_that_is_renamed_takes_over_the_room_of_the_old_one,
+        what_people_have_to_know_of_is_an_event,
+        whoever_writes_all_the_time_keeps_nothing_from_getting_through,
+    ],
+    on_mesos_alone: {
+        secrets_are_followed: "the principal is a framework's; credentials of a Marathon are the next one's",
+        a_credential_that_changes_at_the_masters_is_taken_up: "a Marathon's credentials change only with its start",
+    },
+}
+
+fn what_is_applied_runs_and_is_told_of(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     let operator = Operator::start(&kubernetes);
     // Apps first: their order does not matter.
     kubernetes.apply(&sleeper("search", &format!("priority: 1\nminReplicas: 2\nmaxReplicas: 12\n{PUSHED}")));
@@ -60,9 +82,8 @@ fn what_is_applied_runs_and_is_told_of() {
     kubernetes.settle(&mesos, &[("search", 2), ("fulfilment", 14)]);
 }
 
-#[test]
-fn anything_that_writes_replicas_scales() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn anything_that_writes_replicas_scales(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let _operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     kubernetes.apply(&sleeper("web", "replicas: 1"));
@@ -88,9 +109,8 @@ fn anything_that_writes_replicas_scales() {
     kubernetes.settle(&mesos, &[("web", 2)]);
 }
 
-#[test]
-fn an_object_goes_when_its_tasks_have_gone() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn an_object_goes_when_its_tasks_have_gone(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let mut operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     // It takes its time to end.
@@ -130,12 +150,11 @@ fn an_object_goes_when_its_tasks_have_gone() {
     kubernetes.settle(&mesos, &[("web", 2)]);
 }
 
-#[test]
-fn an_app_that_moves_to_another_pool_takes_nothing_along() {
-    let (here, there, kubernetes) = (cluster(1), cluster(1), Kubernetes::start());
+fn an_app_that_moves_to_another_pool_takes_nothing_along(kind: Kind) {
+    let (here, there, kubernetes) = (kind.cluster(1), kind.cluster(1), Kubernetes::start());
     let _operator = Operator::start(&kubernetes);
-    kubernetes.apply(&pool("here", "default", &here.master_urls(), ""));
-    kubernetes.apply(&pool("there", "default", &there.master_urls(), ""));
+    kubernetes.apply(&place::pool("here", "default", &here, ""));
+    kubernetes.apply(&place::pool("there", "default", &there, ""));
     kubernetes.apply(&sleeper("web", "pool: here\nreplicas: 2"));
     kubernetes.settle(&here, &[("web", 2)]);
     kubernetes.apply(&sleeper("web", "pool: there\nreplicas: 3"));
@@ -174,9 +193,8 @@ fn loosen(kubernetes: &Kubernetes) {
     kubernetes.control.kubectl_with(&["replace", "-f", "-"], &definition.to_string()).unwrap();
 }
 
-#[test]
-fn a_bad_object_harms_only_itself() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn a_bad_object_harms_only_itself(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let mut operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     kubernetes.apply(&sleeper("web", "replicas: 1"));
@@ -225,7 +243,6 @@ fn a_bad_object_harms_only_itself() {
     kubernetes.settle(&mesos, &[("bad", 1)]);
 }
 
-#[test]
 fn secrets_are_followed() {
     let kubernetes = Kubernetes::with_values(&["--set", "rbac.secrets.names={mesos,queue}"]);
     let credentials = tempfile::NamedTempFile::new().unwrap();
@@ -288,15 +305,13 @@ fn secrets_are_followed() {
     });
 }
 
-#[test]
-fn shards_and_namespaces_keep_apart() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn shards_and_namespaces_keep_apart(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     for namespace in ["shop", "depot"] {
         kubernetes.kubectl(&["create", "namespace", namespace]);
     }
     let labelled = |namespace: &str, shard: &str| {
-        pool("default", namespace, &mesos.master_urls(), "")
-            .replace("metadata: {", &format!("metadata: {{labels: {{shard: {shard}}}, "))
+        place::pool("default", namespace, &mesos, "").replace("metadata: {", &format!("metadata: {{labels: {{shard: {shard}}}, "))
     };
     let inside = |namespace: &str, app: String| app.replace("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"));
     kubernetes.apply(&labelled("shop", "a"));
@@ -335,9 +350,8 @@ fn shards_and_namespaces_keep_apart() {
     assert_eq!(running(&mesos, "batch").len(), 3);
 }
 
-#[test]
-fn what_is_in_other_namespaces_is_left_alone() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn what_is_in_other_namespaces_is_left_alone(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     for namespace in ["shop", "depot"] {
         kubernetes.kubectl(&["create", "namespace", namespace]);
     }
@@ -371,11 +385,10 @@ fn what_is_in_other_namespaces_is_left_alone() {
 }
 
 /// A slip of the pen in `spec.pool`, in front of an operator with these arguments.
-fn a_slip_of_the_pen(arguments: &[&str]) -> (Cluster, Kubernetes, Operator, Vec<String>) {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn a_slip_of_the_pen(kind: Kind, arguments: &[&str]) -> (Ground, Kubernetes, Operator, Vec<String>) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let mut operator = Operator::named(&kubernetes, "microscaler-0", arguments);
-    kubernetes
-        .apply(&pool("default", "default", &mesos.master_urls(), "").replace("metadata: {", "metadata: {labels: {shard: a}, "));
+    kubernetes.apply(&place::pool("default", "default", &mesos, "").replace("metadata: {", "metadata: {labels: {shard: a}, "));
     kubernetes.apply(&sleeper("web", "replicas: 2"));
     kubernetes.apply(&sleeper("other", "replicas: 1"));
     kubernetes.settle(&mesos, &[("web", 2), ("other", 1)]);
@@ -398,25 +411,22 @@ fn a_slip_of_the_pen(arguments: &[&str]) -> (Cluster, Kubernetes, Operator, Vec<
     (mesos, kubernetes, operator, tasks)
 }
 
-#[test]
-fn a_slip_of_the_pen_in_the_name_of_a_pool_ends_nothing() {
-    let (mesos, kubernetes, _operator, tasks) = a_slip_of_the_pen(&[]);
+fn a_slip_of_the_pen_in_the_name_of_a_pool_ends_nothing(kind: Kind) {
+    let (mesos, kubernetes, _operator, tasks) = a_slip_of_the_pen(kind, &[]);
     kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"pool":"default"}}"#]);
     kubernetes.settle(&mesos, &[("web", 2)]);
     assert_eq!(running(&mesos, "web"), tasks, "put right, it goes on with the same ones");
     kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa/web", "--timeout=60s"]);
 }
 
-#[test]
-fn a_slip_of_the_pen_ends_nothing_in_a_shard_either() {
-    let (mesos, kubernetes, _operator, _) = a_slip_of_the_pen(&["--selector", "shard=a"]);
+fn a_slip_of_the_pen_ends_nothing_in_a_shard_either(kind: Kind) {
+    let (mesos, kubernetes, _operator, _) = a_slip_of_the_pen(kind, &["--selector", "shard=a"]);
     kubernetes.kubectl(&["delete", "msa", "web", "--timeout=60s"]);
     assert_eq!(alive(&mesos), running(&mesos, "other"), "its tasks have gone before it");
 }
 
-#[test]
-fn an_app_that_is_renamed_takes_over_the_room_of_the_old_one() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn an_app_that_is_renamed_takes_over_the_room_of_the_old_one(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let _operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     // All there is.
@@ -435,9 +445,8 @@ fn an_app_that_is_renamed_takes_over_the_room_of_the_old_one() {
     assert_eq!(alive(&mesos), running(&mesos, "web"));
 }
 
-#[test]
-fn what_people_have_to_know_of_is_an_event() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn what_people_have_to_know_of_is_an_event(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     let quick = "demand:\n- {name: load, push: {}, target: {averageValue: 10}, staleAfterMilliseconds: 500}";
@@ -476,9 +485,8 @@ fn label(kubernetes: &Kubernetes, apps: &[&str], stop: &AtomicBool) -> u32 {
     })
 }
 
-#[test]
-fn whoever_writes_all_the_time_keeps_nothing_from_getting_through() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn whoever_writes_all_the_time_keeps_nothing_from_getting_through(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     kubernetes.apply(&sleeper("web", "replicas: 1"));
@@ -509,7 +517,6 @@ fn whoever_writes_all_the_time_keeps_nothing_from_getting_through() {
     assert_eq!(alive(&mesos), running(&mesos, "late"));
 }
 
-#[test]
 fn a_credential_that_changes_at_the_masters_is_taken_up() {
     let kubernetes = Kubernetes::with_values(&["--set", "rbac.secrets.names={mesos}"]);
     let credentials = tempfile::NamedTempFile::new().unwrap();

@@ -2,6 +2,7 @@
 //! nothing is lost or doubled, and the status catches up.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[macro_use]
 mod support;
 
 use std::fmt::Write as _;
@@ -10,7 +11,26 @@ use std::time::{Duration, Instant};
 
 use microscaler_testbed::Cluster;
 use support::operator::{Kubernetes, Operator};
+use support::place::{Ground, Kind, Place};
 use support::{PUSHED, REMAINDER, alive, cluster, running, sleeper, wait_for};
+
+scenarios! {
+    on_both: [
+        killed_at_random_moments_it_loses_and_doubles_nothing,
+        with_the_api_server_away_scaling_goes_on_and_the_status_catches_up,
+        a_watch_that_has_expired_starts_over,
+        a_throttled_operator_goes_on_and_catches_up,
+        a_standby_takes_over_from_a_leader_that_ends_in_any_way,
+        a_leader_that_was_paused_never_acts_again_before_it_leads_again,
+        a_leader_that_wakes_up_with_a_broken_session_does_not_keep_the_framework_from_its_successor,
+        a_leader_that_is_halted_while_it_connects_anew_does_not_keep_the_framework_from_its_successor,
+        edited_by_hand_the_status_is_put_right_and_nothing_is_fought_over,
+        an_object_at_the_size_limit_is_served_like_any_other,
+    ],
+    on_mesos_alone: {
+        thousands_of_apps_are_watched_and_told_of: "it is the API server that is asked for much; tests/marathon_size.rs asks a Marathon for much",
+    },
+}
 
 /// The moments are random, but a failure can be repeated with its seed.
 fn random() -> fastrand::Rng {
@@ -21,7 +41,7 @@ fn random() -> fastrand::Rng {
 }
 
 /// A pool of 8 or 16 slots with an important app and one that fills the rest.
-fn apply_two_apps(kubernetes: &Kubernetes, mesos: &Cluster) {
+fn apply_two_apps(kubernetes: &Kubernetes, mesos: &impl Place) {
     let damped = "behavior: {scaleDown: {stabilizationWindowMilliseconds: 100}}";
     kubernetes.apply_pool("default", mesos);
     kubernetes.apply(&sleeper("search", &format!("priority: 1\nminReplicas: 1\n{damped}\n{PUSHED}")));
@@ -38,10 +58,9 @@ fn all_is_well(operator: &Operator, kubernetes: &Kubernetes, mesos: &Cluster, sl
     kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa", "--all", "--timeout=60s"]);
 }
 
-#[test]
-fn killed_at_random_moments_it_loses_and_doubles_nothing() {
+fn killed_at_random_moments_it_loses_and_doubles_nothing(kind: Kind) {
     let mut random = random();
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     kubernetes.apply(&sleeper("steady", "priority: 1\nreplicas: 2"));
     let mut operator = Operator::start(&kubernetes);
@@ -64,9 +83,8 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
     );
 }
 
-#[test]
-fn with_the_api_server_away_scaling_goes_on_and_the_status_catches_up() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn with_the_api_server_away_scaling_goes_on_and_the_status_catches_up(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     let operator = Operator::start(&kubernetes);
     operator.push("search", "load", 20.0);
@@ -77,12 +95,19 @@ fn with_the_api_server_away_scaling_goes_on_and_the_status_catches_up() {
     let down = Instant::now();
     for (load, wanted) in [(80.0, 8), (30.0, 3), (100.0, 10)] {
         operator.push("search", "load", load);
+        if kind == Kind::Marathon {
+            // Mesos takes calls only from the newest subscriber. Marathon takes requests from anybody, so that only a renewed lease says
+            // that nobody else has come to lead.
+            std::thread::sleep(Duration::from_secs(5));
+            continue;
+        }
         wait_for("the change without an API server", || {
             (running(&mesos, "search").len() == wanted && running(&mesos, "rest").len() == 16 - wanted).then_some(())
         });
     }
     assert!(running(&mesos, "search").iter().filter(|task| before.contains(task)).count() >= 1, "what runs goes on");
     std::thread::sleep(Duration::from_secs(30).saturating_sub(down.elapsed()));
+    assert_eq!(alive(&mesos).len(), 16, "nothing is lost and nothing doubled");
     assert!(operator.leads(), "nobody else can have come to lead");
     kubernetes.control.api_server().start().unwrap();
     kubernetes.control.wait_until_ready().unwrap();
@@ -90,9 +115,8 @@ fn with_the_api_server_away_scaling_goes_on_and_the_status_catches_up() {
     all_is_well(&operator, &kubernetes, &mesos, 16);
 }
 
-#[test]
-fn a_watch_that_has_expired_starts_over() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn a_watch_that_has_expired_starts_over(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     for app in ["a", "b", "c"] {
@@ -138,9 +162,8 @@ spec:
     resourceRules: [{verbs: [create], apiGroups: [''], resources: [configmaps], namespaces: ['*']}]
 ";
 
-#[test]
-fn a_throttled_operator_goes_on_and_catches_up() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn a_throttled_operator_goes_on_and_catches_up(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     let operator = Operator::start(&kubernetes);
     operator.push("search", "load", 20.0);
@@ -195,9 +218,8 @@ fn framework(kubernetes: &Kubernetes) -> String {
     kubernetes.object("mpool", "default", "default").unwrap()["status"]["frameworkId"].to_string()
 }
 
-#[test]
-fn a_standby_takes_over_from_a_leader_that_ends_in_any_way() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn a_standby_takes_over_from_a_leader_that_ends_in_any_way(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     let (mut leader, mut standby) = two(&kubernetes);
     // Either of them takes pushes.
@@ -233,9 +255,8 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way() {
     all_is_well(&leader, &kubernetes, &mesos, 16);
 }
 
-#[test]
-fn a_leader_that_was_paused_never_acts_again_before_it_leads_again() {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn a_leader_that_was_paused_never_acts_again_before_it_leads_again(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     let (paused, standby) = two(&kubernetes);
     paused.push("search", "load", 20.0);
@@ -266,8 +287,8 @@ fn a_leader_that_was_paused_never_acts_again_before_it_leads_again() {
 }
 
 /// A leader is halted and woken up again; meanwhile, `meanwhile` takes care that its session with Mesos is broken when it wakes up.
-fn woken_up_with_a_broken_session(meanwhile: impl Fn(&Cluster, &Operator, &dyn Fn())) {
-    let (mesos, kubernetes) = (cluster(2), Kubernetes::start());
+fn woken_up_with_a_broken_session(kind: Kind, meanwhile: impl Fn(&Ground, &Operator, &dyn Fn())) {
+    let (mesos, kubernetes) = (kind.cluster(2), Kubernetes::start());
     apply_two_apps(&kubernetes, &mesos);
     let (mut leader, mut standby) = two(&kubernetes);
     leader.push("search", "load", 20.0);
@@ -302,29 +323,23 @@ fn woken_up_with_a_broken_session(meanwhile: impl Fn(&Cluster, &Operator, &dyn F
     all_is_well(&leader, &kubernetes, &mesos, 16);
 }
 
-fn restart_the_master(mesos: &Cluster) {
-    mesos.master(0).kill();
-    mesos.master(0).start().unwrap();
-    mesos.wait_until_ready(support::PATIENCE).unwrap();
-}
-
-#[test]
-fn a_leader_that_wakes_up_with_a_broken_session_does_not_keep_the_framework_from_its_successor() {
-    woken_up_with_a_broken_session(|mesos, leader, succeed| {
+fn a_leader_that_wakes_up_with_a_broken_session_does_not_keep_the_framework_from_its_successor(kind: Kind) {
+    woken_up_with_a_broken_session(kind, |mesos, leader, succeed| {
         leader.pause();
         succeed();
-        restart_the_master(mesos);
+        mesos.kill();
+        mesos.come_back();
+        mesos.wait_until_ready(support::PATIENCE).unwrap();
     });
 }
 
 /// Here the successor is also the first to come to the new master, before the agents are back.
-#[test]
-fn a_leader_that_is_halted_while_it_connects_anew_does_not_keep_the_framework_from_its_successor() {
-    woken_up_with_a_broken_session(|mesos, leader, succeed| {
-        mesos.master(0).kill();
+fn a_leader_that_is_halted_while_it_connects_anew_does_not_keep_the_framework_from_its_successor(kind: Kind) {
+    woken_up_with_a_broken_session(kind, |mesos, leader, succeed| {
+        mesos.kill();
         std::thread::sleep(Duration::from_millis(700));
         leader.pause();
-        mesos.master(0).start().unwrap();
+        mesos.come_back();
         succeed();
         mesos.wait_until_ready(support::PATIENCE).unwrap();
     });
@@ -339,9 +354,8 @@ fn is_stalled(kubernetes: &Kubernetes) -> bool {
     kubernetes.condition("mpool", "default", "Stalled").is_some_and(|(status, _)| status == "True")
 }
 
-#[test]
-fn edited_by_hand_the_status_is_put_right_and_nothing_is_fought_over() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn edited_by_hand_the_status_is_put_right_and_nothing_is_fought_over(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     kubernetes.apply(&sleeper("web", "replicas: 2"));
@@ -376,9 +390,8 @@ fn edited_by_hand_the_status_is_put_right_and_nothing_is_fought_over() {
     assert!(operator.leads());
 }
 
-#[test]
-fn an_object_at_the_size_limit_is_served_like_any_other() {
-    let (mesos, kubernetes) = (cluster(1), Kubernetes::start());
+fn an_object_at_the_size_limit_is_served_like_any_other(kind: Kind) {
+    let (mesos, kubernetes) = (kind.cluster(1), Kubernetes::start());
     let _operator = Operator::start(&kubernetes);
     kubernetes.apply_pool("default", &mesos);
     // A trace of 250 KiB, the largest that a spec may hold, and annotations of 250 KiB, the most that an object may have.
@@ -397,7 +410,6 @@ fn an_object_at_the_size_limit_is_served_like_any_other() {
     kubernetes.kubectl(&["wait", "--for=condition=Ready", "msa/large", "--timeout=60s"]);
 }
 
-#[test]
 fn thousands_of_apps_are_watched_and_told_of() {
     const APPS: usize = 2000;
     let (mesos, kubernetes) = (cluster(1), Kubernetes::start());

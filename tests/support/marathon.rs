@@ -6,12 +6,15 @@ use microscaler_testbed::{Agent, Cluster};
 use microscaler_testbed_marathon::{Builder, Marathon};
 use serde_json::{Value, json};
 
+use super::front::Front;
 use super::{Scaler, wait_for};
 
 /// Agents of four cores each, which take eight replicas of [`SLOT`](super::SLOT).
 pub struct Bed {
     /// Dropped in this order.
     pub scaler: Option<Scaler>,
+    /// What Microscaler sees of the Marathon.
+    pub front: Option<Front>,
     pub marathon: Marathon,
     pub cluster: Cluster,
 }
@@ -28,7 +31,17 @@ impl Bed {
         let cluster = (0..agents).fold(builder, |builder, _| builder.agent(agent())).start().unwrap();
         let builder = Marathon::builder(&cluster).flag("min_revive_offers_interval", "50").flag("max_instances_per_offer", "100");
         let marathon = change(builder).start().unwrap();
-        Self { scaler: None, marathon, cluster }
+        Self { scaler: None, front: None, marathon, cluster }
+    }
+
+    /// The same behind a [`Front`].
+    pub fn behind_a_front(agents: usize, change: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Self {
+        let bed = Self::with(agents, change);
+        Self { front: Some(Front::of(bed.marathon.url())), ..bed }
+    }
+
+    pub fn front(&self) -> &Front {
+        self.front.as_ref().unwrap()
     }
 
     /// Starts Microscaler with these apps on this Marathon.
@@ -38,7 +51,7 @@ impl Bed {
 
     /// `more` is put into the pool's `marathon`.
     pub fn scale_with(&mut self, more: &str, apps: &[(&str, &str)]) -> &Scaler {
-        let urls = self.marathon.urls();
+        let urls = self.front.as_ref().map_or_else(|| self.marathon.urls(), |front| vec![front.url().to_owned()]);
         let pool = format!(
             "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  marathon:\n    urls: \
              {urls:?}\n    capacity: {{mesos: {:?}}}\n{more}",

@@ -1,9 +1,12 @@
 //! What tests of the whole program share: a real Mesos, and a real `microscaler run` beside it.
-#![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(dead_code, unused_macros, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod front;
 pub mod marathon;
 pub mod onlooker;
 pub mod operator;
+#[macro_use]
+pub mod place;
 pub mod pooled;
 pub mod usage;
 pub mod web;
@@ -15,9 +18,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use microscaler::api::MicroscaledApp;
-use microscaler_testbed::{Agent, Cluster, marked};
+use microscaler_testbed::{Agent, Cluster, Task, marked};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use place::Place;
 
 /// No test waits longer for anything; a slow machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -29,6 +34,9 @@ pub fn cluster(agents: usize) -> Cluster {
     };
     (0..agents).fold(Cluster::builder().fast_failure_detection(), |builder, i| builder.agent(agent(i))).start().unwrap()
 }
+
+/// The manifest of the pool, where it is not the one that `--mesos` makes.
+const POOL: &str = "pool.yaml";
 
 /// A running `microscaler run`, its manifests and its state.
 pub struct Scaler {
@@ -46,24 +54,24 @@ pub struct Scaler {
 
 impl Scaler {
     /// Starts it with these manifests, each a file name and its text.
-    pub fn start(cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
-        Self::start_logging("microscaler=debug,info", cluster, manifests)
+    pub fn start(place: &impl Place, manifests: &[(&str, &str)]) -> Self {
+        Self::start_logging("microscaler=debug,info", place, manifests)
     }
 
     /// As users do, without the words that a failed test needs.
-    pub fn start_quietly(cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
-        Self::start_logging("info", cluster, manifests)
+    pub fn start_quietly(place: &impl Place, manifests: &[(&str, &str)]) -> Self {
+        Self::start_logging("info", place, manifests)
     }
 
-    fn start_logging(log: &'static str, cluster: &Cluster, manifests: &[(&str, &str)]) -> Self {
+    fn start_logging(log: &'static str, place: &impl Place, manifests: &[(&str, &str)]) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = TempDir::new().unwrap();
         std::fs::create_dir(dir.path().join("manifests")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut scaler = Self {
             dir,
-            masters: cluster.master_urls(),
-            mark: cluster.id().to_owned(),
+            masters: place.mesos().master_urls(),
+            mark: place.mesos().id().to_owned(),
             child: None,
             url: String::new(),
             runs: 0,
@@ -71,6 +79,9 @@ impl Scaler {
             runtime,
             client: reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap(),
         };
+        if !place.is_default() {
+            scaler.write(POOL, &place::pool("default", "default", place, ""));
+        }
         for (file, text) in manifests {
             scaler.write(file, text);
         }
@@ -102,7 +113,7 @@ impl Scaler {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microscaler"));
         command.args(["run", "--listen", "127.0.0.1:0"]);
-        if !self.manifests().join("pool.yaml").exists() {
+        if !self.manifests().join(POOL).exists() {
             command.args(["--mesos", &self.masters.join(",")]);
         }
         command.arg("--manifests").arg(self.manifests()).arg("--state-dir").arg(self.state_dir());
@@ -263,13 +274,17 @@ fn served(log: &Path) -> String {
     })
 }
 
-/// The ids of the app's tasks that Mesos itself says are running, in order.
+/// The ids of the app's tasks that Mesos itself says are running, in order. Marathon calls those of `/default/web` `web.default`.
 pub fn running(cluster: &Cluster, app: &str) -> Vec<String> {
     let tasks = cluster.tasks().unwrap_or_default();
     let mut ids: Vec<String> =
-        tasks.into_iter().filter(|task| task.name == app && task.state == "TASK_RUNNING").map(|task| task.id).collect();
+        tasks.into_iter().filter(|task| is_of(task, app) && task.state == "TASK_RUNNING").map(|task| task.id).collect();
     ids.sort();
     ids
+}
+
+pub fn is_of(task: &Task, app: &str) -> bool {
+    task.name.split('.').next() == Some(app)
 }
 
 /// All tasks that Mesos holds to be alive.

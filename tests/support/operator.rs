@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::place::{self, Place};
 use super::{PATIENCE, running, wait_for};
 
 /// Where the operator's own objects are.
@@ -42,9 +43,9 @@ impl Kubernetes {
         self.apply(&self.control.helm(&[&arguments, values].concat()).unwrap());
     }
 
-    /// The pool `default` of a namespace on this Mesos.
-    pub fn apply_pool(&self, namespace: &str, cluster: &Cluster) {
-        self.apply(&pool("default", namespace, &cluster.master_urls(), ""));
+    /// The pool `default` of a namespace.
+    pub fn apply_pool(&self, namespace: &str, place: &impl Place) {
+        self.apply(&place::pool("default", namespace, place, ""));
     }
 
     pub fn apply(&self, yaml: &str) {

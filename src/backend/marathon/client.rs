@@ -214,6 +214,7 @@ fn call(request: &Request) -> (Method, String, Option<Json>) {
             (Method::PUT, format!("v2/apps{id}?force=true&partialUpdate=false"), Some((**definition).clone()))
         }
         Request::Delete(id) => (Method::DELETE, format!("v2/apps{id}?force=true"), None),
+        Request::Replace(id) => (Method::POST, "v2/tasks/delete".to_owned(), Some(json!({"ids": [id]}))),
         Request::ResetDelay(id) => (Method::DELETE, format!("v2/queue{id}/delay"), None),
         // Not for Marathon's `ask`; see the rim.
         Request::Read | Request::Agents => (Method::GET, "v2/info".to_owned(), None),

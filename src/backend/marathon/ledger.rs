@@ -37,6 +37,8 @@ pub struct Managed {
     pub sought: bool,
     /// `None`: it is not there.
     pub known: Option<Known>,
+    /// Of its instances, which outlive it.
+    pub grace_ms: u64,
     pub instances: BTreeMap<Arc<str>, Instance>,
     /// Replicas that are wanted and not there.
     pub waiting: Vec<Waiting>,
@@ -86,6 +88,9 @@ pub struct Cures {
     pub nudge: Option<i64>,
     /// Since when fewer run than asked for, and nothing is said to be going on.
     pub idle_since: Option<Millis>,
+    /// Since when a rollover finds no room for its next instance, and how many old ones were left when one was last ended for it.
+    pub cramped_since: Option<Millis>,
+    pub old_left: Option<usize>,
 }
 
 /// An app as Marathon has it.
@@ -181,6 +186,7 @@ impl Managed {
             wording: Ok(String::new()),
             sought: false,
             known: None,
+            grace_ms: 0,
             instances: BTreeMap::new(),
             waiting: Vec::new(),
             target: 0,
@@ -227,6 +233,19 @@ impl Managed {
             first(a).cmp(&first(b)).then(age)
         });
         order.into_iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The old instances, the one that would end next first, of a rollover in which nothing goes on while new ones wait for room.
+    pub fn cramped(&self) -> Vec<Arc<str>> {
+        let known = self.known.as_ref().filter(|_| self.owned && !self.busy && !self.uncertain);
+        let queued = self.queued.as_ref().filter(|queued| queued.count > self.unplaced() && !queued.is_delayed());
+        let moves = |instance: &Instance| instance.doomed.is_some() || instance.state == State::Starting;
+        let (Some(known), Some(_), false) = (known, queued, self.deployments.is_empty()) else { return Vec::new() };
+        if self.instances.values().any(moves) {
+            return Vec::new();
+        }
+        let is_old = |id: &Arc<str>| self.instances.get(id).is_some_and(|instance| known.is_outdated(instance));
+        self.in_order_of_ending().into_iter().filter(is_old).collect()
     }
 
     /// The instances beyond what is wanted, which end.
@@ -278,11 +297,10 @@ impl Managed {
 
     /// What should have ended by now and has not was not what Marathon chose. Returns when to look again.
     pub fn reprieve(&mut self, now: Millis) -> Option<Millis> {
-        let grace = self.known.as_ref().map_or(0, |known| u64::try_from(known.grace_ms).unwrap_or(0));
         let mut next = None;
         for instance in self.instances.values_mut() {
             let Some(since) = instance.doomed else { continue };
-            let late = since.saturating_add(grace).saturating_add(LATE_MS);
+            let late = since.saturating_add(self.grace_ms).saturating_add(LATE_MS);
             if late <= now {
                 instance.doomed = None;
             } else {

@@ -86,6 +86,8 @@ pub enum Request {
     Update(Arc<str>, Box<serde_json::Value>),
     Delete(Arc<str>),
     ResetDelay(Arc<str>),
+    /// This task ends, and Marathon puts another in its place.
+    Replace(Arc<str>),
 }
 
 /// A request on its way out.

@@ -196,6 +196,7 @@ fn name(request: &Request) -> &'static str {
         Request::Update(..) => "UPDATE",
         Request::Delete(_) => "DELETE",
         Request::ResetDelay(_) => "RESET_DELAY",
+        Request::Replace(_) => "REPLACE",
     }
 }
 

@@ -51,7 +51,7 @@ pub fn definition(app: &App, pool: &Key, id: &str) -> Result<Json, String> {
         "mem": thousandths(app.size.memory),
         "disk": thousandths(app.size.disk),
         "gpus": app.size.gpu,
-        "env": env(template),
+        "env": env(app),
         "labels": {LABEL_APP: app.key.to_string(), LABEL_POOL: pool.to_string(), LABEL_VERSION: version(app)},
         "constraints": constraints(app)?,
         "portDefinitions": ports(template),
@@ -78,10 +78,12 @@ fn thousandths(amount: i64) -> Json {
     json!(number)
 }
 
-/// Those whose values need nothing replaced in them, as Marathon replaces nothing.
-fn env(template: &Template) -> Map<String, Json> {
-    let plain = template.env.iter().filter(|variable| !variable.value.contains("$("));
-    plain.map(|variable| (variable.name.clone(), json!(variable.value))).collect()
+/// Those whose values need nothing replaced in them, as Marathon replaces nothing; and whose replica it is, as on a Mesos.
+fn env(app: &App) -> Map<String, Json> {
+    let names = [("MICROSCALER_APP", app.key.name()), ("MICROSCALER_NAMESPACE", app.key.namespace())];
+    let names = names.map(|(name, value)| (name.to_owned(), json!(value)));
+    let plain = app.template.env.iter().filter(|variable| !variable.value.contains("$("));
+    names.into_iter().chain(plain.map(|variable| (variable.name.clone(), json!(variable.value)))).collect()
 }
 
 fn command(template: &Template) -> Map<String, Json> {
@@ -246,6 +248,7 @@ mod tests {
                 r#"export PORT=$PORT0; export PORT_HTTP=$PORT0; export URL='http://:'"${PORT_HTTP}"; exec '/web' '--port' "${PORT_HTTP}" 'it'\''s'"#
             )
         );
+        assert_eq!((&made["env"]["MICROSCALER_APP"], &made["env"]["MICROSCALER_NAMESPACE"]), (&json!("web"), &json!("default")));
         assert_eq!(made["labels"]["MICROSCALER_APP"], json!("default/web"));
         assert_eq!(made["constraints"], json!([["zone", "LIKE", r"(a\.1|b)"], ["rack", "GROUP_BY", ""]]));
         assert_eq!(made["upgradeStrategy"], json!({"minimumHealthCapacity": 1.0, "maximumOverCapacity": 0.25}));

@@ -85,6 +85,9 @@ impl Machine {
         for (key, id, instances, spec) in changed {
             let Ok(mut definition) = own::definition(&spec, &self.pool.key, &id) else { continue };
             if self.defining() < MOST_DEFINITIONS {
+                if let Some(app) = self.apps.get_mut(&key) {
+                    app.cures.old_left = None;
+                }
                 definition["instances"] = instances.into();
                 self.fly(Request::Update(id, Box::new(definition)), vec![(key, Change::Scale(instances))], now);
             }
@@ -140,7 +143,7 @@ impl Machine {
     fn aside(&mut self, answer: Answer, now: Millis) {
         match answer {
             Answer::Done { .. } => self.read_by(now),
-            answer => tracing::info!(?answer, "a delay could not be ended"),
+            answer => tracing::info!(?answer, "neither a delay nor an old instance could be ended"),
         }
     }
 

@@ -24,7 +24,8 @@ impl Machine {
     }
 
     fn kill(&mut self, kill: &Kill) {
-        let Some(app) = self.apps.get_mut(&kill.app).filter(|app| app.given.is_some()) else { return };
+        // Of an app that others have made, nothing is ours once its spec is gone. Those of our own are drained without one, too.
+        let Some(app) = self.apps.get_mut(&kill.app).filter(|app| app.given.is_some() || app.owned) else { return };
         let chooses = app.chooses_itself();
         if let Some(at) = app.waiting.iter().position(|waiting| waiting.id == kill.id) {
             app.waiting.remove(at);

@@ -17,6 +17,10 @@ const YOUNG_MS: u64 = 5000;
 /// Nobody else has changed the number for so long: what happened before is forgotten.
 const CALM_MS: u64 = 600_000;
 const LONGEST_PUT_BACK_MS: u64 = 60_000;
+/// A rollover for which there seems to be room is given so long to find it.
+const ROLLOVER_MS: u64 = 15_000;
+/// How often it is looked whether the next old instance can go.
+const NEXT_OLD_MS: u64 = 1000;
 /// Tries of each cure for one change of ours.
 const MOST_CURES: u32 = 3;
 
@@ -82,10 +86,11 @@ impl Machine {
                 let first = !app.sought;
                 app.sought = true;
                 match docs.remove(&app.id) {
-                    None => missing(&mut app, serial),
+                    None => missing(&mut app, serial, now),
                     Some(doc) => self.take_app(&mut app, &doc, (serial, first), world, now, out),
                 }
                 self.cure(&mut app, now);
+                self.replace(&mut app, world, now);
             }
             self.apps.insert(key, app);
         }
@@ -126,6 +131,7 @@ impl Machine {
         if app.given.as_ref().is_some_and(|spec| spec.observed_only || spec.suspended) || app.conflict.yielded.is_some() {
             app.target = known.instances;
         }
+        app.grace_ms = u64::try_from(known.grace_ms).unwrap_or(0);
         app.known = Some(known);
         app.deployments = doc.deployments.iter().map(|named| named.id.clone()).collect();
         self.take_instances(app, &doc.tasks, world, now);
@@ -190,13 +196,48 @@ impl Machine {
     }
 }
 
-/// The app is not there.
-fn missing(app: &mut Managed, serial: u64) {
+impl Machine {
+    /// A rollover of Marathon begins with a new instance. Where there is no room for one more, an old one ends first, as on a Mesos, and
+    /// so on: each only when the one before has been replaced by a new one.
+    fn replace(&mut self, app: &mut Managed, world: &World, now: Millis) {
+        let old = if app.is_held() { Vec::new() } else { app.cramped() };
+        let Some(next) = old.first().filter(|_| app.cures.old_left.is_none_or(|left| old.len() < left)) else {
+            app.cures.cramped_since = None;
+            if app.cures.old_left.is_some() && !app.deployments.is_empty() {
+                self.read_by(now + NEXT_OLD_MS);
+            }
+            return;
+        };
+        let may_fit = app.fitted.as_ref().is_none_or(|spec| self.room.may_have(spec.size, world));
+        let patience = match app.cures.old_left {
+            _ if may_fit => ROLLOVER_MS,
+            None => LOOK_CLOSER_MS,
+            // It is known to go on like this.
+            Some(_) => 0,
+        };
+        let at = *app.cures.cramped_since.get_or_insert(now) + patience;
+        if now < at {
+            return self.read_by(now + LOOK_CLOSER_MS);
+        }
+        let Some(task) = app.instances.get(next).map(|instance| instance.task.clone()) else { return };
+        (app.cures.old_left, app.cures.cramped_since) = (Some(old.len()), None);
+        app.doom(std::slice::from_ref(next), now);
+        self.serial += 1;
+        self.send(Request::Replace(task));
+    }
+}
+
+/// The app is not there. Marathon forgets it at once and then ends its instances, which takes their grace period: they are there until
+/// their end is heard, or should have been.
+fn missing(app: &mut Managed, serial: u64, now: Millis) {
     if serial > app.answered && !app.busy {
         app.uncertain = false;
-        app.known = None;
         app.deployments.clear();
-        app.instances.clear();
+        if app.known.take().is_some() {
+            let all: Vec<_> = app.instances.keys().cloned().collect();
+            app.doom(&all, now);
+        }
+        app.instances.retain(|_, instance| instance.doomed.is_some());
     }
 }
 

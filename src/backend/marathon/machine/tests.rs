@@ -409,6 +409,48 @@ fn an_app_of_ours_that_nobody_declares_is_deleted_only_when_all_specs_are_known(
 }
 
 #[test]
+fn an_app_of_ours_is_drained_without_its_spec() {
+    let labels = json!({"MICROSCALER_APP": "default/old", "MICROSCALER_POOL": "default/main", "MICROSCALER_VERSION": "x"});
+    let mut ours = running("/old", 2, 2);
+    ours["labels"] = labels;
+    let mut scene = Scene::start(&[], &[ours]);
+    scene.order(&[], &[("old", 2)]);
+    assert_eq!(scene.request(), scale(&[("/old", 0)]));
+}
+
+#[test]
+fn a_rollover_without_room_for_one_more_goes_on_in_place() {
+    let doc = |version: &Json, deploys: bool| {
+        let mut doc = running("/default/web", 2, 2);
+        doc["labels"] =
+            json!({"MICROSCALER_APP": "default/web", "MICROSCALER_POOL": "default/main", "MICROSCALER_VERSION": version});
+        if deploys {
+            doc["versionInfo"]["lastConfigChangeAt"] = json!("2026-11-22T21:00:00.000Z");
+            doc["deployments"] = json!([{"id": "ours"}]);
+        }
+        doc
+    };
+    let mut scene = Scene::start(&[("web", OWN)], &[doc(&json!("old"), false)]);
+    let Request::Update(_, changed) = scene.request() else { panic!() };
+    scene.done();
+    let version = &changed["labels"]["MICROSCALER_VERSION"];
+    let queued = json!({"app": {"id": "/default/web"}, "count": 2});
+    scene.reread(&[doc(version, true)], std::slice::from_ref(&queued));
+    assert_eq!(scene.requests(), [], "it may be on its way");
+    let since = scene.now;
+    let asked = (0..20).find_map(|_| {
+        scene.reread(&[doc(version, true)], std::slice::from_ref(&queued));
+        scene.requests().pop()
+    });
+    assert_eq!(asked, Some(Request::Replace("default_web.instance-2._app.1".into())), "the one that Marathon would end next");
+    assert!(scene.now - since >= 15_000, "{}", scene.now - since);
+    scene.done();
+    assert_eq!(scene.counts("web"), (1, 1, 1), "another is to come in its place");
+    scene.reread(&[doc(version, true)], std::slice::from_ref(&queued));
+    assert_eq!(scene.requests(), [], "one is on its way out");
+}
+
+#[test]
 fn an_adopted_app_whose_spec_is_gone_stays_as_it_is() {
     let mut scene = Scene::start(&[("web", ADOPTED)], &[running("/web", 2, 2)]);
     scene.undeclare("web");

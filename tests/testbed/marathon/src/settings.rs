@@ -41,6 +41,8 @@ pub struct Settings {
     pub testbed_event_buffer: usize,
     /// How long an unused connection stays open.
     pub testbed_idle_timeout: i64,
+    /// The program `bare-executor`, of which one on each agent pretends to run all tasks: thousands of them cost next to nothing.
+    pub testbed_pretender: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -70,6 +72,7 @@ impl Default for Settings {
             testbed_heartbeat_interval: 10_000,
             testbed_event_buffer: 1024,
             testbed_idle_timeout: 30_000,
+            testbed_pretender: None,
         }
     }
 }
@@ -121,6 +124,7 @@ impl Settings {
             "testbed_heartbeat_interval" => self.testbed_heartbeat_interval = value.parse()?,
             "testbed_event_buffer" => self.testbed_event_buffer = value.parse()?,
             "testbed_idle_timeout" => self.testbed_idle_timeout = value.parse()?,
+            "testbed_pretender" => self.testbed_pretender = Some(value.into()),
             _ => bail!("unknown flag"),
         }
         Ok(())

@@ -34,6 +34,8 @@ What is Marathon's nature, and can be changed here:
   --testbed_heartbeat_interval MS          10000, of event streams
   --testbed_event_buffer N                 1024 events, then the stream is dropped
   --testbed_idle_timeout MS                30000, of connections
+  --testbed_pretender PROGRAM              bare-executor, one on each agent:
+                                           tasks are only said to run
 ";
 
 fn main() -> Result<()> {

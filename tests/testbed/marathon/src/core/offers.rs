@@ -185,7 +185,11 @@ impl Core {
         instance.host = Some(room.text("hostname"));
         instance.ports = ports;
         instance.staged_at = Some(now);
-        room.tasks.push(task_info::task_info(instance, definition, room.offer));
+        let info = task_info::task_info(instance, definition, room.offer);
+        room.tasks.push(match &self.settings.testbed_pretender {
+            Some(program) => task_info::pretended(info, program, room.offer),
+            None => info,
+        });
         let changed = events::instance_changed(instance, now);
         self.publish(changed);
     }

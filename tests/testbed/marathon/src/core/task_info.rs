@@ -3,7 +3,9 @@
 use super::definition::Definition;
 use super::instance::Instance;
 use super::time::text;
+use microscaler_testbed::bare;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A `TaskInfo` of the instance's next task.
 pub fn task_info(instance: &Instance, definition: &Definition, offer: &Value) -> Value {
@@ -36,6 +38,17 @@ pub fn task_info(instance: &Instance, definition: &Definition, offer: &Value) ->
     }
     if let Some(container) = container(definition) {
         info["container"] = container;
+    }
+    info
+}
+
+/// The same as a task of the agent's pooled executor, which only says that it runs.
+pub fn pretended(mut info: Value, program: &Path, offer: &Value) -> Value {
+    let executor = bare::executor_info("pretender", offer, program, "--pretend", 0.01, 32.0);
+    if let Some(task) = info.as_object_mut() {
+        task.insert("executor".to_owned(), executor);
+        // What only Mesos' own executor carries out.
+        ["command", "health_check"].iter().for_each(|field| drop(task.remove(*field)));
     }
     info
 }
