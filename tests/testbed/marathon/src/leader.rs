@@ -9,9 +9,13 @@ use crate::settings::Settings;
 use crate::store::Store;
 use jiff::Timestamp;
 use serde_json::json;
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How old the written state may be, but for updates and launches.
+const SAVE_INTERVAL: Millis = 50;
 
 pub struct Leader {
     pub settings: Settings,
@@ -21,7 +25,21 @@ pub struct Leader {
     changed: Condvar,
     /// Updates are serialised, each with the time that it takes to be persisted.
     updates: Mutex<()>,
-    streams: Mutex<Vec<SyncSender<Arc<Event>>>>,
+    streams: Mutex<Vec<Stream>>,
+}
+
+/// Somebody who listens to events.
+struct Stream {
+    events: SyncSender<Arc<Event>>,
+    connection: TcpStream,
+}
+
+impl Stream {
+    /// At once, even if the other side does not read: so does Marathon with who is too far behind.
+    fn end(&self) {
+        // It may be closed already.
+        let _ = self.connection.shutdown(Shutdown::Both);
+    }
 }
 
 #[must_use]
@@ -73,12 +91,13 @@ impl Leader {
         let _turn = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
         std::thread::sleep(Duration::from_millis(u64::try_from(self.settings.testbed_persistence_delay).unwrap_or(0)));
         let mut core = self.lock();
-        let result = work(&mut core, now())?;
+        let result = work(&mut core, now());
         let saved = self.save(&mut core);
+        // Refusals have events as well.
         self.publish(&mut core);
         self.changed.notify_all();
         saved.map_err(|error| Refusal::new(500, &format!("{error:#}")))?;
-        Ok(result)
+        result
     }
 
     fn save(&self, core: &mut Core) -> anyhow::Result<()> {
@@ -88,20 +107,25 @@ impl Leader {
     fn publish(&self, core: &mut Core) {
         let events: Vec<Arc<Event>> = core.events.drain(..).map(Arc::new).collect();
         if !events.is_empty() {
-            // Who is too far behind is dropped, as Marathon does.
-            self.streams().retain(|stream| events.iter().all(|event| stream.try_send(Arc::clone(event)).is_ok()));
+            self.streams().retain(|stream| {
+                let keeps_up = events.iter().all(|event| stream.events.try_send(Arc::clone(event)).is_ok());
+                if !keeps_up {
+                    stream.end();
+                }
+                keeps_up
+            });
         }
     }
 
-    fn streams(&self) -> MutexGuard<'_, Vec<SyncSender<Arc<Event>>>> {
+    fn streams(&self) -> MutexGuard<'_, Vec<Stream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All events from now on, the one of this attachment first.
-    pub fn attach(&self) -> Receiver<Arc<Event>> {
-        let (sender, receiver) = sync_channel(self.settings.testbed_event_buffer);
+    pub fn attach(&self, connection: TcpStream) -> Receiver<Arc<Event>> {
+        let (events, receiver) = sync_channel(self.settings.testbed_event_buffer);
         self.with(|core, now| {
-            self.streams().push(sender);
+            self.streams().push(Stream { events, connection });
             core.events.push(event("event_stream_attached", json!({ "remoteAddress": "127.0.0.1" }), now));
         });
         receiver
@@ -122,19 +146,24 @@ impl Leader {
     }
 
     pub fn drop_streams(&self) {
-        self.streams().clear();
+        self.streams().drain(..).for_each(|stream| stream.end());
     }
 
     /// Lets time pass: waits until something is to be sent to Mesos, or to be done by its time; gives the calls.
     pub fn next_calls(&self) -> Vec<Call> {
         let mut core = self.lock();
+        let mut saved_at = now();
         loop {
             let time = now();
             core.tick(time);
             self.publish(&mut core);
-            if let Err(error) = self.save(&mut core) {
+            // What is launched is known before it is; of statuses, reconciliation tells again.
+            if (!core.calls.is_empty() || saved_at + SAVE_INTERVAL <= time)
+                && let Err(error) = self.save(&mut core)
+            {
                 eprintln!("the state cannot be written: {error:#}");
             }
+            saved_at = if core.is_dirty { saved_at } else { time };
             if core.ends_at.is_some_and(|end| time >= end) {
                 eprintln!("java.lang.OutOfMemoryError: Java heap space");
                 std::process::exit(137);
@@ -142,7 +171,8 @@ impl Leader {
             if !core.calls.is_empty() {
                 return std::mem::take(&mut core.calls);
             }
-            let wait = Duration::from_millis(u64::try_from(core.next_tick(time) - time).unwrap_or(1).max(1));
+            let next = core.next_tick(time).min(if core.is_dirty { saved_at + SAVE_INTERVAL } else { Millis::MAX });
+            let wait = Duration::from_millis(u64::try_from(next - time).unwrap_or(1).max(1));
             core = self.changed.wait_timeout(core, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub testbed_state: PathBuf,
     /// How long each update takes to be persisted.
     pub testbed_persistence_delay: i64,
+    /// How long each new instance takes to be written down.
+    pub testbed_scheduling_delay: i64,
     /// More instances than that in one app, and the process ends, as Marathon does that runs out of memory.
     pub testbed_memory_instances: usize,
     /// How long the end takes then.
@@ -62,6 +64,7 @@ impl Default for Settings {
             http_credentials: None,
             testbed_state: PathBuf::from("."),
             testbed_persistence_delay: 30,
+            testbed_scheduling_delay: 5,
             testbed_memory_instances: 1_000_000,
             testbed_memory_delay: 20_000,
             testbed_heartbeat_interval: 10_000,
@@ -112,6 +115,7 @@ impl Settings {
             "http_credentials" => self.http_credentials = Some(value.to_owned()),
             "testbed_state" => self.testbed_state = value.into(),
             "testbed_persistence_delay" => self.testbed_persistence_delay = value.parse()?,
+            "testbed_scheduling_delay" => self.testbed_scheduling_delay = value.parse()?,
             "testbed_memory_instances" => self.testbed_memory_instances = value.parse()?,
             "testbed_memory_delay" => self.testbed_memory_delay = value.parse()?,
             "testbed_heartbeat_interval" => self.testbed_heartbeat_interval = value.parse()?,

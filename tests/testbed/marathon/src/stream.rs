@@ -17,7 +17,7 @@ pub fn serve(leader: &Leader, request: &Request, connection: &mut Connection) ->
     }
     let types = request.parameters("event_type");
     let is_wanted = |event: &Event| types.is_empty() || types.iter().any(|kind| kind == event.kind);
-    let events = leader.attach();
+    let events = leader.attach(connection.stream().try_clone().ok()?);
     let head = Response::new(200).header("Content-Type", "text/event-stream;charset=utf-8");
     let head = with_usual_headers(leader, head).head(true, false);
     let stream = connection.stream();

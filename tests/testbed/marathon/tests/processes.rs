@@ -239,3 +239,14 @@ fn too_many_deployments_are_refused_as_if_forbidden() {
     assert_eq!(status, 403, "{answer}");
     assert!(answer["message"].as_str().unwrap().contains("--max_running_deployments"), "{answer}");
 }
+
+#[test]
+fn other_packages_get_a_program_that_is_built_for_them() {
+    let cluster = microscaler_testbed::Cluster::builder().agents(1).start().unwrap();
+    let marathon = microscaler_testbed_marathon::Marathon::builder(&cluster).start().unwrap();
+    assert_eq!(marathon.get("/v2/info").unwrap()["version"], "1.11.26");
+    // It ends with its owner, and the tasks with the cluster.
+    let pid = marathon.process(0).pid().expect("it runs");
+    drop(marathon);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}

@@ -28,6 +28,7 @@ Flags of Marathon's own, with its defaults:
   --zk_session_timeout MS                  10000
 What is Marathon's nature, and can be changed here:
   --testbed_persistence_delay MS           30, of each update
+  --testbed_scheduling_delay MS            5, of each new instance
   --testbed_memory_instances N             1000000 in one app end the process …
   --testbed_memory_delay MS                20000 … after that
   --testbed_heartbeat_interval MS          10000, of event streams

@@ -121,7 +121,14 @@ impl Core {
         if self.ends_at.is_some() || missing == 0 {
             return BTreeSet::new();
         }
-        (0..missing).filter_map(|_| self.schedule(app, now)).collect()
+        // One after the other, as each is written down: the first may get an offer before the last is there.
+        let mut time = now;
+        let mut started = BTreeSet::new();
+        for _ in 0..missing {
+            started.extend(self.schedule(app, time));
+            time += self.settings.testbed_scheduling_delay;
+        }
+        started
     }
 
     /// A new instance of the app's newest version; its id.

@@ -205,6 +205,8 @@ impl Core {
     pub fn next_tick(&self, now: Millis) -> Millis {
         let delays = self.queue.values().filter_map(|launches| launches.next_start(now));
         let checks = self.state.instances.values().filter_map(|instance| instance.health.next_check);
+        let waiting =
+            self.state.instances.values().filter(|instance| instance.waits_for_offer()).map(|instance| instance.scheduled_at);
         let held = self.held_offers.iter().map(|(deadline, _)| *deadline);
         let others = [
             self.next_scale_check,
@@ -214,6 +216,7 @@ impl Core {
         delays
             .chain(checks)
             .chain(held)
+            .chain(waiting)
             .chain(others)
             .chain(self.ends_at)
             .filter(|time| *time > now)

@@ -85,6 +85,7 @@ impl Core {
     pub(super) fn launchable(&self, now: Millis) -> impl Iterator<Item = &Instance> {
         let may_start = move |instance: &&Instance| {
             instance.waits_for_offer()
+                && instance.scheduled_at <= now
                 && self.state.apps.contains_key(&instance.app)
                 && !self.queue.get(&instance.app).is_some_and(|launches| launches.is_delayed(now))
         };

@@ -16,6 +16,7 @@ struct World {
 impl World {
     fn new(settings: Settings) -> Self {
         let now = 1_700_000_000_000;
+        let settings = Settings { testbed_scheduling_delay: 0, ..settings };
         Self { core: Core::new(settings, State::default(), now), now, offers: 0 }
     }
 

@@ -138,6 +138,7 @@ impl Core {
             if let (Some(app), Some(definition)) = (self.state.apps.get_mut(id), definition) {
                 app.history.insert(version, definition.clone());
             }
+            self.forget_versions(id);
         }
         self.publish(events::deployment_failed(deployment, refusal.message(), now));
         self.publish(events::group_change_failed(version, refusal.message(), now));
@@ -197,8 +198,9 @@ impl Core {
 
     /// Only the newest versions are kept, and those that instances are made of.
     fn forget_versions(&mut self, id: &str) {
-        let used: BTreeSet<Millis> = self.instances_of(id).map(|instance| instance.version).collect();
+        let mut used: BTreeSet<Millis> = self.instances_of(id).map(|instance| instance.version).collect();
         let Some(app) = self.state.apps.get_mut(id) else { return };
+        used.insert(app.version);
         let surplus = app.history.len().saturating_sub(MAX_VERSIONS);
         let old: Vec<Millis> = app.history.keys().take(surplus).filter(|version| !used.contains(version)).copied().collect();
         old.iter().for_each(|version| drop(app.history.remove(version)));

@@ -93,10 +93,11 @@ impl Core {
         json!({ "queue": entries })
     }
 
-    /// # Errors
-    /// 404 if nothing of the app waits.
-    pub fn reset_delay(&mut self, app: &str) -> bool {
-        self.queue.get_mut(app).map(super::queue::Launches::reset_delay).is_some()
+    /// What waits for the end of a delay waits no longer.
+    pub fn reset_delay(&mut self, app: &str) {
+        if let Some(launches) = self.queue.get_mut(app) {
+            launches.reset_delay();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub fn answer(leader: &Leader, request: &Request, rest: &[&str]) -> Answer {
         }
         ("DELETE", [app @ .., "delay"]) if !app.is_empty() => {
             let app = path(app);
-            leader.with(|core, _| core.state.apps.contains_key(&app).then(|| core.reset_delay(&app)));
+            leader.with(|core, _| core.reset_delay(&app));
             Ok(Response::new(204))
         }
         (_, []) => not_allowed(),
