@@ -1,10 +1,13 @@
 //! What tests of the whole program share: a real Mesos, and a real `microscaler run` beside it.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod contest;
 pub mod marathon;
 pub mod onlooker;
 pub mod operator;
 pub mod pooled;
+pub mod pusher;
+pub mod times;
 pub mod usage;
 pub mod web;
 
