@@ -10,8 +10,8 @@ SHELL := /bin/bash
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-demo: ## Start a real Mesos and show live how important work takes room and gives it back
-	@tests/testbed/demo
+demo: ## Start a real Mesos and show live how important work takes room and gives it back; MARATHON=1: on a Marathon
+	@tests/testbed/demo$(if $(MARATHON),-marathon)
 
 demo-kubernetes: ## The same with apps in a real Kubernetes API server, through kubectl
 	@tests/testbed/demo-kubernetes
@@ -26,8 +26,9 @@ lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, and with Kubernetes
+bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, with Marathon and with Kubernetes
 	cargo bench --bench reaction
+	cargo bench --bench marathon
 	cargo bench --bench scale
 	cargo bench --bench operator
 	cargo bench --bench planner

@@ -51,7 +51,7 @@ fn bad_manifests_are_refused_with_the_expected_words() {
 
 #[test]
 fn good_manifests_pass() {
-    for (file, text) in ["tests/corpus/good", "manifests/demo"].into_iter().flat_map(manifests) {
+    for (file, text) in ["tests/corpus/good", "manifests/demo", "manifests/demo-marathon"].into_iter().flat_map(manifests) {
         let checked = checker().check(&file, &text);
         assert_eq!(problems(&checked), [""; 0], "{}", file.display());
         assert!(!checked.objects.is_empty(), "{}", file.display());

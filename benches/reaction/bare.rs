@@ -8,8 +8,8 @@ use microscaler_testbed::Cluster;
 use microscaler_testbed::bare::{Framework, executor_info, framework_info, pooled_task_info, scalar, task_info};
 use serde_json::{Value, json};
 
-use crate::cases::{Case, Contender};
 use crate::support::PATIENCE;
+use crate::support::contest::{Case, Contender};
 use crate::support::onlooker::Onlooker;
 use crate::{AGENTS, SLOTS};
 

@@ -12,7 +12,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod bare;
-mod cases;
+mod launch;
 mod ours;
 mod plot;
 mod report;
@@ -24,47 +24,38 @@ use std::path::Path;
 use microscaler_testbed::{Agent, Cluster};
 
 use bare::{Bare, Executor, Habit};
-use cases::{Case, Contender, Launch, Times, measure};
+use launch::Launch;
 use ours::Ours;
 use report::Row;
+use support::contest::{Case, Contender, arguments, measure, named};
+use support::times::Times;
 
 pub const AGENTS: usize = 4;
 /// Tasks of half a core on each agent, beside the executor.
 pub const SLOTS: usize = 16;
 /// The stock one, and one that costs a small cluster nothing.
 const INTERVALS: [&str; 2] = ["1secs", "100ms"];
+/// Swaps last: the pool is filled for them.
+pub const CASES: [Case; 5] = [Case::Burst(1), Case::Burst(10), Case::Burst(50), Case::Swap(1), Case::Swap(20)];
 
 fn main() {
     // `cargo test --all-targets` starts benches, too, without this.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let (mut rounds, mut words) = (50, Vec::new());
-    for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
-        match argument.parse() {
-            // A case such as `+1` would pass for a number, too.
-            Ok(number) if !argument.starts_with('+') => rounds = number,
-            _ => words.push(argument),
-        }
-    }
+    let (rounds, words) = arguments(50);
     if words == ["habits"] {
         return habits(rounds);
     }
     let (intervals, launches) =
         (named(&INTERVALS, |it| (*it).to_owned(), &words), named(&Launch::ALL, |it| it.name().to_owned(), &words));
-    let cases = named(&Case::ALL, |it| it.name(), &words);
+    let cases = named(&CASES, |it| it.name(), &words);
     let both = |interval| launches.iter().map(move |launch| (interval, *launch));
     let rows: Vec<Row> =
         intervals.into_iter().flat_map(both).flat_map(|(interval, launch)| compare(interval, launch, &cases, rounds)).collect();
     report::table(&rows, rounds);
     report::json(&rows, rounds);
     plot::draw(&rows);
-}
-
-/// Those of them that a word names, or all if none does.
-fn named<T: Copy>(all: &[T], name: impl Fn(&T) -> String, words: &[String]) -> Vec<T> {
-    let named: Vec<T> = all.iter().filter(|one| words.contains(&name(one))).copied().collect();
-    if named.is_empty() { all.to_vec() } else { named }
 }
 
 /// These cases by each contender, in two halves on clusters of their own. Each goes first in one of them: a cluster gets slower with use,

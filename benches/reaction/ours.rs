@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use microscaler_testbed::Cluster;
-use microscaler_testbed::wire::{Connection, Request};
 use serde_json::{Value, json};
 
-use crate::cases::{Case, Contender, Launch};
+use crate::launch::Launch;
+use crate::support::contest::{Case, Contender};
 use crate::support::onlooker::Onlooker;
 use crate::support::pooled::{PROGRAM, executors, pool};
-use crate::support::{PATIENCE, PUSHED, REMAINDER, Scaler, app};
+use crate::support::pusher::Pusher;
+use crate::support::{PUSHED, REMAINDER, Scaler, app};
 use crate::{AGENTS, SLOTS};
 
 const SIZE: &str = "{cpu: 500m, memory: 32Mi}";
@@ -76,25 +77,4 @@ impl Contender for Ours<'_> {
 
 fn sleeper(name: &str, spec: &str, launch: Launch) -> String {
     app(name, spec, SIZE, &format!("launch: {}\nshell: exec sleep 100000", launch.name()))
-}
-
-/// Pushes over one connection that stays open, as a program would.
-struct Pusher {
-    connection: Connection,
-    path: String,
-}
-
-impl Pusher {
-    fn open(scaler: &Scaler, app: &str) -> Self {
-        let address = scaler.url().trim_start_matches("http://").parse().unwrap();
-        Self { connection: Connection::open(address, PATIENCE).unwrap(), path: format!("/v1/demand/default/{app}/load") }
-    }
-
-    fn push(&mut self, value: usize) {
-        let body = value.to_string();
-        let request =
-            Request { method: "POST", path: &self.path, headers: "Content-Type: text/plain\r\n", body: body.as_bytes() };
-        let response = self.connection.call(request).unwrap();
-        assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
-    }
 }

@@ -2,8 +2,10 @@
 
 use plotters::prelude::*;
 
-use crate::cases::{Case, Launch, Times};
-use crate::report::{Row, Summary};
+use crate::CASES;
+use crate::launch::Launch;
+use crate::report::Row;
+use crate::support::times::{Summary, Times};
 use crate::support::usage::result_path;
 
 /// Drawn for the stock interval.
@@ -47,7 +49,7 @@ pub fn draw(rows: &[Row]) {
     let path = result_path("reaction.svg");
     let area = SVGBackend::new(&path, SIZE).into_drawing_area();
     area.fill(&WHITE).unwrap();
-    let names: Vec<String> = Case::ALL.iter().map(|case| case.name()).collect();
+    let names: Vec<String> = CASES.iter().map(|case| case.name()).collect();
     let right = f64::from(u32::try_from(names.len()).unwrap()) - 0.5;
     let mut chart = ChartBuilder::on(&area)
         .caption("from the push of demand to the last task RUNNING, ms (bar: median, tick: p99)", ("sans-serif", 17))
@@ -82,6 +84,6 @@ fn nearest(x: f64) -> usize {
 
 fn bars(rows: &[Row], series: &Series, shift: f64) -> Vec<(f64, Summary)> {
     let of_series = rows.iter().filter(|row| row.interval == INTERVAL && row.launch == series.launch);
-    let place = |row: &Row| Case::ALL.iter().zip(0_i32..).find(|(case, _)| **case == row.case).map(|(_, x)| f64::from(x));
+    let place = |row: &Row| CASES.iter().zip(0_i32..).find(|(case, _)| **case == row.case).map(|(_, x)| f64::from(x));
     of_series.filter_map(|row| Some((place(row)? + shift, Summary::of(&series.who.times(row)?.up)))).collect()
 }

@@ -1,12 +1,11 @@
 //! The table for people and the JSON for programs.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::bare::Habit;
-use crate::cases::{Case, Launch, Times};
-use crate::support::onlooker::{percentile, sorted};
+use crate::launch::Launch;
+use crate::support::contest::Case;
+use crate::support::times::{Summary, Times};
 use crate::support::usage::{load, result_path};
 
 /// One case, measured.
@@ -37,25 +36,6 @@ impl Row {
     }
 }
 
-/// In milliseconds.
-#[derive(Clone, Copy, Default)]
-pub struct Summary {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-}
-
-impl Summary {
-    pub fn of(times: &[Duration]) -> Self {
-        let times = sorted(times);
-        Self { p50: percentile(&times, 50), p90: percentile(&times, 90), p99: percentile(&times, 99) }
-    }
-
-    fn json(self) -> Value {
-        json!({"p50": self.p50, "p90": self.p90, "p99": self.p99})
-    }
-}
-
 pub fn table(rows: &[Row], rounds: usize) {
     let load = load();
     println!("\nmilliseconds, p50/p90/p99 of {rounds} rounds; load {}", load.split(' ').next().unwrap_or("?"));
@@ -74,10 +54,10 @@ pub fn table(rows: &[Row], rounds: usize) {
             row.interval,
             row.launch.name(),
             row.case.name(),
-            words(up),
-            words(floor),
-            words(down),
-            words(floor_down)
+            up.words(),
+            floor.words(),
+            down.words(),
+            floor_down.words()
         );
     }
     for row in rows.iter().filter(|row| row.case == rows[0].case) {
@@ -96,22 +76,17 @@ pub fn habits(all: &[(Habit, [(Case, Times); 2])], rounds: usize) {
     println!("\nbare client and executor, milliseconds, p50/p90/p99 of {rounds} rounds; load {}", load());
     for (habit, cases) in all {
         for (case, times) in cases {
-            let [up, down] = [&times.up, &times.down].map(|times| words(Summary::of(times)));
+            let [up, down] = [&times.up, &times.down].map(|times| Summary::of(times).words());
             println!("{:<16} {:<16} up {up:<19} down {down}", format!("{habit:?}"), case.name());
         }
     }
 }
 
-fn words(Summary { p50, p90, p99 }: Summary) -> String {
-    format!("{p50:.1}/{p90:.1}/{p99:.1}")
-}
-
 pub fn json(rows: &[Row], rounds: usize) {
     let row = |row: &Row| {
-        let both = |times: &Times| json!({"up": Summary::of(&times.up).json(), "down": Summary::of(&times.down).json()});
         json!({
-            "interval": row.interval, "launch": row.launch.name(), "case": row.case.name(), "ours": both(&row.ours),
-            "floor": both(&row.floor), "pretended": row.pretended.as_ref().map(both), "reaction": row.reaction,
+            "interval": row.interval, "launch": row.launch.name(), "case": row.case.name(), "ours": row.ours.json(),
+            "floor": row.floor.json(), "pretended": row.pretended.as_ref().map(Times::json), "reaction": row.reaction,
         })
     };
     let report = json!({"rounds": rounds, "load": load(), "unit": "ms", "rows": rows.iter().map(row).collect::<Vec<_>>()});

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 
 use super::client::Server;
 use super::table;
+use crate::api::pool::Backend;
 use crate::api::status::{AppStatus, PoolStatus};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
@@ -261,7 +262,14 @@ fn pool_lines(pool: &MicroscalingPool) -> Vec<String> {
     let name = pool.name_any();
     let mut lines = vec![format!("pool {name}: {} agents, {} tasks, {}", status.agents, status.tasks, status.used)];
     if let (Some(median), Some(p99)) = (status.median_reaction_milliseconds, status.p99_reaction_milliseconds) {
-        lines.push(format!("from a change of demand to the calls to Mesos: {median:.2} ms (p99 {p99:.2} ms)"));
+        let calls = match pool.spec.backend {
+            Backend::Mesos(_) => "the calls to Mesos",
+            Backend::Marathon(_) => "the request to Marathon",
+        };
+        lines.push(format!("from a change of demand to {calls}: {median:.2} ms (p99 {p99:.2} ms)"));
+    }
+    if let (Some(median), Some(p99)) = (status.median_launch_milliseconds, status.p99_launch_milliseconds) {
+        lines.push(format!("from there until a replica runs: {median:.0} ms (p99 {p99:.0} ms)"));
     }
     let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     lines.extend((!ready).then(|| format!("not in control: {}", status.message)));

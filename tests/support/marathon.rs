@@ -44,6 +44,16 @@ impl Bed {
         self.front.as_ref().unwrap()
     }
 
+    /// The pool `default`; `more` is put into its `marathon`.
+    pub fn pool(&self, more: &str) -> String {
+        let urls = self.front.as_ref().map_or_else(|| self.marathon.urls(), |front| vec![front.url().to_owned()]);
+        format!(
+            "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  marathon:\n    urls: \
+             {urls:?}\n    capacity: {{mesos: {:?}}}\n{more}",
+            self.cluster.master_urls()
+        )
+    }
+
     /// Starts Microscaler with these apps on this Marathon.
     pub fn scale(&mut self, apps: &[(&str, &str)]) -> &Scaler {
         self.scale_with("", apps)
@@ -51,14 +61,8 @@ impl Bed {
 
     /// `more` is put into the pool's `marathon`.
     pub fn scale_with(&mut self, more: &str, apps: &[(&str, &str)]) -> &Scaler {
-        let urls = self.front.as_ref().map_or_else(|| self.marathon.urls(), |front| vec![front.url().to_owned()]);
-        let pool = format!(
-            "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: default}}\nspec:\n  marathon:\n    urls: \
-             {urls:?}\n    capacity: {{mesos: {:?}}}\n{more}",
-            self.cluster.master_urls()
-        );
         let files: Vec<_> = apps.iter().map(|(name, text)| (format!("{name}.yaml"), (*text).to_owned())).collect();
-        let files = std::iter::once(("pool.yaml".to_owned(), pool)).chain(files).collect::<Vec<_>>();
+        let files = std::iter::once(("pool.yaml".to_owned(), self.pool(more))).chain(files).collect::<Vec<_>>();
         let files: Vec<_> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
         self.scaler.insert(Scaler::start(&self.cluster, &files))
     }

@@ -54,7 +54,7 @@ impl Onlooker {
     pub fn wait(&self, app: &str, state: &str, n: usize) -> Instant {
         let mut there = BTreeSet::new();
         self.find(&format!("{n} tasks of {app} to become {state}"), |sight| {
-            let is_one = sight.state == state && sight.task.split('.').nth(1) == Some(app);
+            let is_one = sight.state == state && is_of(&sight.task, app);
             is_one && there.insert(sight.task.clone()) && there.len() == n
         })
     }
@@ -86,6 +86,12 @@ impl Onlooker {
             }
         }
     }
+}
+
+/// Whether it is one of ours, `NAMESPACE.APP.…`, or one of Marathon's, `APP.instance-…`, where the app `/shop/web` is `shop_web`.
+fn is_of(task: &str, app: &str) -> bool {
+    let rest = task.strip_prefix(app);
+    task.split('.').nth(1) == Some(app) || rest.is_some_and(|rest| rest.starts_with(".instance-"))
 }
 
 fn sight(record: &[u8], at: Instant) -> Option<Sight> {

@@ -48,9 +48,10 @@ start_mesos() {
 }
 
 # The manifests of the demonstration, in `$work/manifests`: the pool names the usual address of a master and the usual place of the
-# program, and has to name these.
-make_manifests() {
-  cp -r manifests/demo "$work/manifests"
+# program, and has to name these. Files of further directories take the place of those of the same name.
+make_manifests() { # [DIRECTORY…]
+  mkdir "$work/manifests"
+  for directory in manifests/demo "$@"; do cp "$directory"/* "$work/manifests"; done
   sed -i "s|http://127.0.0.1:5050|$master|; s|/usr/local/bin/microscaler|$(realpath "$target/microscaler")|" "$work/manifests/pool.yaml"
   grep -q "$master" "$work/manifests/pool.yaml" || { say "manifests/demo/pool.yaml names another master than expected"; exit 1; }
 }
