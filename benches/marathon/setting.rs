@@ -43,7 +43,7 @@ impl Setting {
         let agent = || Agent::default().resources("cpus:8;mem:4096;disk:4096;ports:[31000-31999]");
         let cluster = (0..AGENTS).fold(builder, |builder, _| builder.agent(agent())).start().unwrap();
         let marathon = self.flags.iter().fold(Marathon::builder(&cluster), |builder, (flag, value)| builder.flag(flag, *value));
-        Bed { scaler: None, marathon: marathon.start().unwrap(), cluster }
+        Bed { scaler: None, front: None, marathon: marathon.start().unwrap(), cluster }
     }
 
     /// So that turns come at random moments.
