@@ -41,7 +41,9 @@ pub(super) fn of(app: &App, view: &AppView, tally: Tally, memory: &mut AppMemory
     let settled = memory.settled.as_ref().filter(|settled| memory.crashes.is_none() && settled.holds(view, tally, now));
     let Some(Settled { judgement, .. }) = settled else { return judge(app, view, tally, memory, now) };
     let judgement = judgement.clone();
-    debug_assert_eq!(judgement, judge(app, view, tally, &mut memory.clone(), now), "{} has changed unnoticed", app.key);
+    // Under test, now and then: with thousands of apps it takes its time.
+    let is_same = || judgement == judge(app, view, tally, &mut memory.clone(), now);
+    debug_assert!(!now.is_multiple_of(8) || is_same(), "{} has changed unnoticed", app.key);
     judgement
 }
 
