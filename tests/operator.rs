@@ -26,6 +26,7 @@ scenarios! {
         an_object_goes_when_its_tasks_have_gone,
         an_app_that_moves_to_another_pool_takes_nothing_along,
         a_bad_object_harms_only_itself,
+        secrets_are_followed,
         shards_and_namespaces_keep_apart,
         what_is_in_other_namespaces_is_left_alone,
         a_slip_of_the_pen_in_the_name_of_a_pool_ends_nothing,
@@ -35,7 +36,6 @@ scenarios! {
         whoever_writes_all_the_time_keeps_nothing_from_getting_through,
     ],
     on_mesos_alone: {
-        secrets_are_followed: "the principal is a framework's; credentials of a Marathon are the next one's",
         a_credential_that_changes_at_the_masters_is_taken_up: "a Marathon's credentials change only with its start",
     },
 }
@@ -243,17 +243,10 @@ fn a_bad_object_harms_only_itself(kind: Kind) {
     kubernetes.settle(&mesos, &[("bad", 1)]);
 }
 
-fn secrets_are_followed() {
+fn secrets_are_followed(kind: Kind) {
     let kubernetes = Kubernetes::with_values(&["--set", "rbac.secrets.names={mesos,queue}"]);
     let credentials = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(credentials.path(), r#"{"credentials": [{"principal": "shop", "secret": "s3cret"}]}"#).unwrap();
-    let mesos = Cluster::builder()
-        .agent(Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]"))
-        .master_flag("authenticate_http_frameworks", "true")
-        .master_flag("http_framework_authenticators", "basic")
-        .master_flag("credentials", format!("file://{}", credentials.path().display()))
-        .start()
-        .unwrap();
+    let mesos = kind.guarded("s3cret", credentials.path());
     let queue = Guarded::serve("30", "first");
     let _operator = Operator::start(&kubernetes);
     let secret = |name: &str, key: &str, value: &str| {
@@ -261,12 +254,7 @@ fn secrets_are_followed() {
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData: {{{key}: {value}}}\n"
         ));
     };
-    kubernetes.apply(&pool(
-        "default",
-        "default",
-        &mesos.master_urls(),
-        ", principal: shop, secretRef: {name: mesos, key: secret}",
-    ));
+    kubernetes.apply(&place::pool_with("default", "default", &mesos, &kind.credentials("mesos", "secret"), ""));
     let demand = format!(
         "demand:\n- name: depth\n  http: {{url: \"{}\", pollMilliseconds: 100, auth: {{bearer: {{secretRef: {{name: queue, key: token}}}}}}}}\n  \
          target: {{averageValue: 10}}\nmaxReplicas: 4",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use microscaler::api::status::Phase;
 use microscaler_testbed::{Agent, Cluster};
-use support::place::{Kind, Place, pool};
+use support::place::{Kind, pool, pool_with};
 use support::{PUSHED, REMAINDER, SLOT, Scaler, alive, app, cluster, is_of, microscaler, running, sleeper, wait_for};
 
 scenarios! {
@@ -387,9 +387,7 @@ fn limits_of_the_pool_are_kept(kind: Kind) {
 
 fn headroom_of_the_pool_is_kept() {
     let mesos = cluster(2);
-    let spec = mesos.backend(", headroom: {cpu: 1500m}");
-    let pool =
-        format!("apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: small}}\nspec: {{{spec}}}\n");
+    let pool = pool_with("small", "default", &mesos, ", headroom: {cpu: 1500m}", "");
     let scaler = Scaler::start(
         &mesos,
         &[

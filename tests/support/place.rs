@@ -1,9 +1,10 @@
 //! What the containers of a pool run on: scenarios are the same on either kind.
 
 use std::ops::Deref;
+use std::path::Path;
 
-use microscaler_testbed::Cluster;
-use microscaler_testbed_marathon::Marathon;
+use microscaler_testbed::{Agent, Cluster};
+use microscaler_testbed_marathon::{Builder, Marathon};
 
 /// What a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +49,44 @@ impl Kind {
         self.on(super::cluster(agents))
     }
 
-    /// A Marathon that follows at once: what its stock flags cost is not what scenarios are about.
-    pub fn on(self, mesos: Cluster) -> Ground {
-        let start = || {
-            let builder =
-                Marathon::builder(&mesos).flag("min_revive_offers_interval", "100").flag("disable_suppress_offers", "true");
-            builder.flag("zk_session_timeout", "2000").start().unwrap()
+    /// Takes only a user `shop` with this secret, as principal of a framework or of a Marathon. What Mesos knows is in `file`.
+    pub fn guarded(self, secret: &str, file: &Path) -> Ground {
+        let known = format!(r#"{{"credentials": [{{"principal": "shop", "secret": "{secret}"}}]}}"#);
+        std::fs::write(file, known).unwrap();
+        let builder = Cluster::builder().agent(Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]"));
+        let builder = match self {
+            Self::Mesos => builder
+                .master_flag("authenticate_http_frameworks", "true")
+                .master_flag("http_framework_authenticators", "basic")
+                .master_flag("credentials", format!("file://{}", file.display())),
+            Self::Marathon => builder,
         };
-        Ground { marathon: (self == Self::Marathon).then(start), mesos }
+        let mesos = builder.start().unwrap();
+        let marathon = (self == Self::Marathon).then(|| quick(&mesos).auth("shop", secret).start().unwrap());
+        Ground { marathon, mesos }
     }
+
+    /// What a pool has to say to be let in there by a Secret, behind a comma.
+    pub fn credentials(self, name: &str, key: &str) -> String {
+        match self {
+            Self::Mesos => format!(", principal: shop, secretRef: {{name: {name}, key: {key}}}"),
+            Self::Marathon => {
+                format!(", auth: {{basic: {{username: shop, password: {{secretRef: {{name: {name}, key: {key}}}}}}}}}")
+            }
+        }
+    }
+
+    /// On a Mesos that is there.
+    pub fn on(self, mesos: Cluster) -> Ground {
+        let marathon = (self == Self::Marathon).then(|| quick(&mesos).start().unwrap());
+        Ground { marathon, mesos }
+    }
+}
+
+/// A Marathon that follows at once: what its stock flags cost is not what scenarios are about.
+fn quick(mesos: &Cluster) -> Builder<'_> {
+    let builder = Marathon::builder(mesos).flag("min_revive_offers_interval", "100").flag("disable_suppress_offers", "true");
+    builder.flag("zk_session_timeout", "2000")
 }
 
 impl Ground {
@@ -102,10 +132,15 @@ impl Place for Ground {
 
 /// The manifest of a pool; `rest` is further lines of its spec, indented by two.
 pub fn pool(name: &str, namespace: &str, place: &impl Place, rest: &str) -> String {
+    pool_with(name, namespace, place, "", rest)
+}
+
+/// The same; `more` is as for [`Place::backend`].
+pub fn pool_with(name: &str, namespace: &str, place: &impl Place, more: &str, rest: &str) -> String {
     format!(
         "apiVersion: microscaling.dev/v1alpha1\nkind: MicroscalingPool\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
          spec:\n  {}\n{rest}",
-        place.backend("")
+        place.backend(more)
     )
 }
 

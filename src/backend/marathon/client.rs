@@ -107,6 +107,14 @@ impl Client {
         self.urls.iter().any(|known| known.host_str() == url.host_str())
     }
 
+    /// Waits until the Secret of the credentials has changed: it may be the one that was wrong or missing.
+    pub async fn secret_changed(&self) {
+        match self.pool.marathon.secret() {
+            Some(secret) => self.secrets.changed(self.pool.key.namespace(), secret).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn send(&self, method: Method, url: Url, accept: &'static str, body: Option<&Json>) -> Result<Response, ClientError> {
         let mut request = self.http.request(method, url.clone()).header(ACCEPT, accept);
         if let Some(body) = body {

@@ -63,6 +63,7 @@ impl Session {
             }
             tokio::select! {
                 () = sleep(delay) => {}
+                () = self.client.secret_changed() => {}
                 () = self.inputs.closed() => return,
             }
         }
