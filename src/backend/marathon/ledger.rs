@@ -282,6 +282,11 @@ impl Managed {
         let Some(known) = &mut self.known else { return };
         let before = std::mem::replace(&mut known.instances, instances);
         (0..instances - before).for_each(|_| self.asked_at.push_back(now));
+        // Some may run already, before the answer, and others are not wanted any more: nobody waits for these, and what is kept of them
+        // would be taken for the time of a later one.
+        let runs = |instance: &&Instance| instance.state == State::Running && instance.doomed.is_none();
+        let coming = instances - count(self.instances.values().filter(runs));
+        self.asked_at.truncate(usize::try_from(coming).unwrap_or(0));
         let beyond = usize::try_from(self.placed() - instances).unwrap_or(0);
         let ends: Vec<_> = self.in_order_of_ending().into_iter().take(beyond).collect();
         self.doom(&ends, now);

@@ -203,6 +203,23 @@ fn a_swap_is_one_request_and_nothing_is_counted_twice() {
 }
 
 #[test]
+fn a_launch_is_timed_from_its_own_request() {
+    let mut scene = Scene::start(&[("web", ADOPTED)], &[running("/web", 1, 1)]);
+    scene.order(&[("web", 1)], &[]);
+    assert_eq!(scene.request(), scale(&[("/web", 2)]));
+    scene.status("/web", 2, "TASK_RUNNING");
+    scene.done();
+    assert!(scene.machine.launches.is_empty(), "it ran before the answer: nobody waits for it");
+    scene.tick(5000);
+    scene.order(&[("web", 1)], &[]);
+    assert_eq!(scene.request(), scale(&[("/web", 3)]));
+    scene.done();
+    scene.tick(100);
+    scene.status("/web", 3, "TASK_RUNNING");
+    assert_eq!(scene.machine.launches, [Duration::from_millis(100)]);
+}
+
+#[test]
 fn the_newest_wish_goes_next_and_one_at_a_time() {
     let mut scene = Scene::start(&[("web", ADOPTED)], &[running("/web", 1, 1)]);
     scene.order(&[("web", 1)], &[]);
