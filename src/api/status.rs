@@ -128,7 +128,7 @@ pub struct PoolStatus {
     pub used: String,
     /// What is free as far as known, in words.
     pub free: String,
-    /// Median time from a change of demand until the calls to Mesos are written, of the last 1000.
+    /// Median time from a change of demand until the calls to Mesos or Marathon are written, of the last 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_reaction_milliseconds: Option<f64>,
     /// The 99th percentile of the same.
