@@ -12,7 +12,7 @@ use url::Url;
 use super::machine::{Answer, Request};
 use super::wire::{Apps, EVENT_TYPES, Queue, Snapshot};
 use crate::api::validated::MarathonPool;
-use crate::backend::mesos::tls;
+use crate::backend::mesos::{chain, tls};
 use crate::store::secrets::{SecretError, Secrets};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,12 +53,6 @@ pub enum ClientError {
     Unreadable { url: Url, source: serde_json::Error },
     #[error("the credentials: {0}")]
     Secret(#[from] SecretError),
-}
-
-/// An error's innermost cause: reqwest's own words name only the outermost.
-fn chain(error: &reqwest::Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// What is needed to speak to the Marathon of a pool, at one of its addresses.

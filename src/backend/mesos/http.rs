@@ -55,8 +55,8 @@ pub enum HttpError {
     Secret { principal: String, source: SecretError },
 }
 
-/// An error with all its causes: reqwest's own words name only the outermost.
-fn chain(error: &reqwest::Error) -> String {
+/// An error's innermost cause: reqwest's own words name only the outermost.
+pub fn chain(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }
