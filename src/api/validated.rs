@@ -239,7 +239,7 @@ pub enum Invalid {
 /// Down after two seconds unless told otherwise.
 const DEFAULT_DOWN_WINDOW_MS: u64 = 2000;
 const PUSH_STALE_AFTER_MS: u64 = 60_000;
-const HTTP_STALE_AFTER_MS: u64 = 5000;
+const POLLED_STALE_AFTER_MS: u64 = 5000;
 
 impl App {
     /// Reads a `MicroscaledApp`.
@@ -358,10 +358,10 @@ fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
         (None, Some(value)) => TargetValue::Average(positive(&field("target.averageValue"), value)?),
         (None, None) => return Ok(None),
     };
-    let default_stale = match &demand.source {
-        Source::Push(_) => PUSH_STALE_AFTER_MS,
-        Source::Http(http) => HTTP_STALE_AFTER_MS.max(5 * unsigned(http.poll_milliseconds)),
-        Source::Simulated(_) | Source::Remainder(_) => u64::MAX,
+    let default_stale = match (&demand.source, demand.source.polling()) {
+        (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
+        (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
+        (_, None) => u64::MAX,
     };
     let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);
     Ok(Some(Metric { name: demand.name.as_str().into(), source: demand.source.clone(), target, stale_after_ms }))

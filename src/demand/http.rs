@@ -1,37 +1,20 @@
 //! Demand as a number inside a JSON document that is polled over HTTP.
 
-use std::error::Error;
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::Url;
 use serde_json::Value;
 
-use super::poll::{Rhythm, poll};
-use super::{DemandSource, Gauge};
+use super::context::Context;
+use super::poll::Query;
+use super::web::{Web, address, shown};
 use crate::api::demand::Http;
-use crate::store::secrets::Secrets;
 
-/// A document that is larger was not meant to be polled four times a second.
-const MAX_BODY: usize = 1 << 20;
-const MAX_REDIRECTS: usize = 5;
-/// So much of an error page is shown.
+/// So much of a text that is no number is shown.
 const SHOWN: usize = 100;
 const A_STRING: &str = "found the string";
 
-/// Why a poll yielded no number. `url` is shown without credentials.
+/// Why a document yielded no number.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("{url} is not an address: {problem}")]
-    Address { url: String, problem: String },
-    #[error("GET {url}: {problem}")]
-    Request { url: String, problem: String },
-    #[error("GET {url}: status {status}{}{excerpt}", if excerpt.is_empty() { "" } else { ": " })]
-    Status { url: String, status: u16, excerpt: String },
-    #[error("GET {url}: the document is larger than 1 MiB")]
-    TooLarge { url: String },
     #[error("GET {url}: not JSON: {problem}")]
     NotJson { url: String, problem: serde_json::Error },
     #[error("no number at {pointer}: {found}")]
@@ -43,7 +26,6 @@ impl HttpError {
     #[must_use]
     pub fn discreet(self) -> Self {
         match self {
-            Self::Status { url, status, .. } => Self::Status { url, status, excerpt: String::new() },
             Self::NoNumber { pointer, found } if found.starts_with(A_STRING) => {
                 Self::NoNumber { pointer, found: "found a string that is no number".to_owned() }
             }
@@ -52,90 +34,36 @@ impl HttpError {
     }
 }
 
-/// A client for all polled sources of a pool: connections are kept and shared.
-///
-/// # Errors
-/// In words, when TLS cannot be set up.
-pub fn client() -> Result<Client, String> {
-    // Fails if the program has chosen a provider already, which is just as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("microscaler/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
-        .build()
-        .map_err(|error| root_cause(&error))
+/// A document, and where in it the number is.
+pub struct Document {
+    web: Web,
+    url: Url,
+    pointer: String,
+    discreet: bool,
 }
 
-/// A polled document with the client to poll it by.
-pub struct HttpSource {
-    pub client: Client,
-    pub secrets: Arc<Secrets>,
-    /// Where the Secrets are that the spec names.
-    pub namespace: String,
-    pub spec: Http,
-}
-
-impl DemandSource for HttpSource {
-    async fn run(self, gauge: Gauge) {
-        let Self { client, secrets, namespace, spec } = self;
-        let url = match Url::parse(&spec.url) {
-            Ok(url) => url,
-            Err(error) => {
-                let bad = HttpError::Address { url: spec.url, problem: error.to_string() };
-                return gauge.failure(bad.to_string());
-            }
-        };
-        let ms = |n: i64| Duration::from_millis(u64::try_from(n).unwrap_or(0).max(1));
-        let rhythm = Rhythm { every: ms(spec.poll_milliseconds), timeout: ms(spec.timeout_milliseconds) };
-        let shown = shown(&url);
-        let ask = || async {
-            let authorization = match &spec.auth {
-                Some(auth) => Some(secrets.authorization(&namespace, auth).await.map_err(|error| error.to_string())?),
-                None => None,
-            };
-            let request =
-                authorization.iter().fold(client.get(url.clone()), |request, value| request.header(AUTHORIZATION, value));
-            let answer = read(request, &shown, &spec.pointer).await;
-            answer.map_err(|error| if secrets.are_discreet() { error.discreet() } else { error }.to_string())
-        };
-        poll(rhythm, gauge, ask).await;
+impl Document {
+    /// # Errors
+    /// In words, when the address is none.
+    pub fn new(context: Context, spec: &Http) -> Result<Self, String> {
+        let url = address(&spec.url).map_err(|error| error.to_string())?;
+        let discreet = context.secrets.are_discreet();
+        let web = Web::of(context, &url, spec.auth.clone(), spec.tls.clone());
+        Ok(Self { web, url, pointer: spec.pointer.clone(), discreet })
     }
 }
 
-async fn read(request: RequestBuilder, shown: &str, pointer: &str) -> Result<f64, HttpError> {
-    let failed = |error: reqwest::Error| HttpError::Request { url: shown.to_owned(), problem: root_cause(&error) };
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    if !status.is_success() {
-        let excerpt = excerpt(response).await;
-        return Err(HttpError::Status { url: shown.to_owned(), status: status.as_u16(), excerpt });
+impl Query for Document {
+    async fn ask(&self) -> Result<f64, String> {
+        let body = self.web.fetch(|client| client.get(self.url.clone())).await?;
+        let number = read(&body, &self.url, &self.pointer);
+        number.map_err(|error| if self.discreet { error.discreet() } else { error }.to_string())
     }
-    let body = body(response, MAX_BODY + 1).await.map_err(failed)?;
-    if body.len() > MAX_BODY {
-        return Err(HttpError::TooLarge { url: shown.to_owned() });
-    }
-    let document = serde_json::from_slice(&body).map_err(|problem| HttpError::NotJson { url: shown.to_owned(), problem })?;
+}
+
+fn read(body: &[u8], url: &Url, pointer: &str) -> Result<f64, HttpError> {
+    let document = serde_json::from_slice(body).map_err(|problem| HttpError::NotJson { url: shown(url), problem })?;
     number_at(&document, pointer)
-}
-
-/// The body, or as much of it as reaches `enough` bytes.
-async fn body(mut response: Response, enough: usize) -> Result<Vec<u8>, reqwest::Error> {
-    let mut body = Vec::new();
-    while body.len() < enough
-        && let Some(chunk) = response.chunk().await?
-    {
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// The first characters of an error page, in one line.
-async fn excerpt(response: Response) -> String {
-    // Four bytes are the longest character.
-    let body = body(response, 4 * SHOWN).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&body);
-    let line: Vec<&str> = text.split_whitespace().collect();
-    line.join(" ").chars().take(SHOWN).collect()
 }
 
 /// The number, or a string that holds one, at `pointer` (RFC 6901).
@@ -160,32 +88,6 @@ pub fn number_at(document: &Value, pointer: &str) -> Result<f64, HttpError> {
     };
     let pointer = if pointer.is_empty() { "the top of the document".to_owned() } else { pointer.to_owned() };
     Err(HttpError::NoNumber { pointer, found })
-}
-
-/// The address without its credentials, as messages end up in logs and in status.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Only an address without a host refuses these, and it holds no credentials.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    url.to_string()
-}
-
-/// The last cause is the one that tells something: "connection refused" rather than "error sending request".
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    loop {
-        if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.get_ref().is_none()
-        {
-            // The kind in words, without the operating system's number.
-            return io.kind().to_string();
-        }
-        match cause.source() {
-            Some(source) => cause = source,
-            None => return cause.to_string(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -222,13 +124,5 @@ mod tests {
     fn where_it_has_to_be_nothing_of_the_answer_is_shown() {
         let said = number_at(&json!({"key": "s3cret"}), "/key").unwrap_err().discreet().to_string();
         assert_eq!(said, "no number at /key: found a string that is no number");
-        let status = HttpError::Status { url: "http://x/".to_owned(), status: 403, excerpt: "s3cret".to_owned() };
-        assert_eq!(status.discreet().to_string(), "GET http://x/: status 403");
-    }
-
-    #[test]
-    fn credentials_are_not_shown() {
-        let url = Url::parse("http://joe:secret@example.org/q?x=1").unwrap();
-        assert_eq!(shown(&url), "http://example.org/q?x=1");
     }
 }

@@ -11,24 +11,32 @@
 //! | the newest reading of each metric | [`board`] |
 //! | which tasks run for which specs | [`sources`] |
 //! | interval, timeout, back-off | [`poll`] |
-//! | a source: generated, polled, pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`http`], [`push`] |
+//! | connections that are shared, and opened anew | [`link`] |
+//! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
+//! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
+//! | a server that is asked | [`http`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::api::demand::Source;
 use crate::api::validated::Key;
 use crate::engine::clock;
 
 pub mod board;
+pub mod context;
 pub mod http;
+pub mod link;
 pub mod pattern;
 pub mod poll;
 pub mod push;
 pub mod simulated;
 pub mod sources;
+pub mod tls;
 pub mod trace;
+pub mod web;
 
 pub use board::{Board, Posted, Update};
 pub use push::{PushDesk, PushError};
@@ -85,18 +93,25 @@ impl Gauge {
 }
 
 /// How many values came in, by kind of source.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    pub push: Arc<AtomicU64>,
-    pub simulated: Arc<AtomicU64>,
-    pub http: Arc<AtomicU64>,
+#[derive(Clone, Debug)]
+pub struct Tally([(&'static str, Arc<AtomicU64>); Source::KINDS.len()]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self(Source::KINDS.map(|kind| (kind, Arc::default())))
+    }
 }
 
 impl Tally {
-    /// Kind of source and count, in a fixed order.
+    /// The count of one kind.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 3] {
-        [("push", &self.push), ("simulated", &self.simulated), ("http", &self.http)]
-            .map(|(source, count)| (source, count.load(Ordering::Relaxed)))
+    pub fn of(&self, kind: &str) -> Arc<AtomicU64> {
+        let count = self.0.iter().find(|(known, _)| *known == kind);
+        count.map_or_else(Arc::default, |(_, count)| count.clone())
+    }
+
+    /// Kind of source and count, in a fixed order.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + use<'_> {
+        self.0.iter().map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)))
     }
 }

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::Tally;
 use super::board::{Board, Posted, amount};
-use crate::api::demand::Source;
 use crate::api::validated::{App, Key};
 
 /// So many names are listed in an error.
@@ -54,7 +53,7 @@ impl PushDesk {
         let key = Key::new(namespace, app);
         let value = amount(value).map_err(|problem| PushError::BadValue { problem })?;
         self.find(&key, metric)?.post(&key, metric, Posted::Value(value), at);
-        self.tally.push.fetch_add(1, Ordering::Relaxed);
+        self.tally.of("push").fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -74,7 +73,7 @@ impl PushDesk {
 
     /// Takes in an app whose readings go to `board`, or its changed metrics.
     pub(super) fn register(&self, app: &App, board: &Arc<Board>) {
-        let metrics = app.demand.iter().map(|metric| (metric.name.clone(), kind(&metric.source))).collect();
+        let metrics = app.demand.iter().map(|metric| (metric.name.clone(), metric.source.kind())).collect();
         let entry = Entry { board: board.clone(), metrics };
         self.apps.write().unwrap_or_else(PoisonError::into_inner).insert(app.key.clone(), entry);
     }
@@ -100,16 +99,6 @@ impl PushDesk {
                 Err(PushError::UnknownMetric { app: app.clone(), metric: metric.to_owned(), exist })
             }
         }
-    }
-}
-
-/// As the field is called in a spec.
-fn kind(source: &Source) -> &'static str {
-    match source {
-        Source::Push(_) => "push",
-        Source::Simulated(_) => "simulated",
-        Source::Http(_) => "http",
-        Source::Remainder(_) => "remainder",
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use reqwest::Client;
 use tokio::task::JoinHandle;
 
 use super::board::Board;
-use super::http::{self, HttpSource};
+use super::context::{Context, Servers};
+use super::http::Document;
+use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
-use crate::api::demand::Source;
+use crate::api::demand::{Polling, Source};
 use crate::api::validated::{App, Key, Metric};
 use crate::store::secrets::Secrets;
 
@@ -20,8 +20,7 @@ pub struct Sources {
     board: Arc<Board>,
     desk: Arc<PushDesk>,
     secrets: Arc<Secrets>,
-    /// Made when the first metric needs it; shared by all.
-    client: Option<Result<Client, String>>,
+    servers: Arc<Servers>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -54,7 +53,7 @@ impl Sources {
     /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
     #[must_use]
     pub fn new(board: Arc<Board>, desk: Arc<PushDesk>, secrets: Arc<Secrets>) -> Self {
-        Self { board, desk, secrets, client: None, apps: HashMap::new() }
+        Self { board, desk, secrets, servers: Arc::default(), apps: HashMap::new() }
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -94,26 +93,15 @@ impl Sources {
         self.apps.insert(app.key.clone(), AppFeeds { spec: app.clone(), metrics });
     }
 
-    fn start(&mut self, app: &Key, metric: &Metric) -> Option<Task> {
-        let gauge = |posts: &Arc<AtomicU64>| Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts.clone());
-        let tally = self.desk.tally();
+    /// Starts what brings the metric's values. What has no task has nothing to be asked: the desk brings pushed values to the board.
+    fn start(&self, app: &Key, metric: &Metric) -> Option<Task> {
+        let posts = self.desk.tally().of(metric.source.kind());
+        let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
+        let (secrets, servers) = (self.secrets.clone(), self.servers.clone());
+        let context = || Context { secrets, namespace: app.namespace().into(), servers };
         match &metric.source {
-            Source::Simulated(spec) => Some(spawn(spec.clone(), gauge(&tally.simulated))),
-            Source::Http(spec) => {
-                let gauge = gauge(&tally.http);
-                match self.client.get_or_insert_with(http::client) {
-                    Ok(client) => {
-                        let (client, secrets) = (client.clone(), self.secrets.clone());
-                        let namespace = app.namespace().to_owned();
-                        Some(spawn(HttpSource { client, secrets, namespace, spec: spec.clone() }, gauge))
-                    }
-                    Err(why) => {
-                        gauge.failure(format!("no HTTP client: {why}"));
-                        None
-                    }
-                }
-            }
-            // The desk brings pushed values to the board; a remainder has no value.
+            Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
+            Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -137,4 +125,15 @@ impl Drop for Sources {
 
 fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
     Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
+}
+
+/// A query that could be made is asked from now on; of another, all that there is to know is why not.
+fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) -> Option<Task> {
+    match query {
+        Ok(query) => Some(spawn(Polled { rhythm: polling.into(), query }, gauge)),
+        Err(why) => {
+            gauge.failure(why);
+            None
+        }
+    }
 }

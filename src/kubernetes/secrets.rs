@@ -15,9 +15,7 @@ use tracing::warn;
 
 use super::backoff::Doubling;
 use super::watch::{cause, code};
-use crate::api::demand::Source;
 use crate::api::pool::Backend;
-use crate::api::secret::{Auth, SecretRef, SecretValue};
 use crate::store::secrets::{Secret, SecretKey, Secrets};
 use crate::store::{Specs, SpecsFeed};
 
@@ -49,22 +47,10 @@ fn named(specs: &Specs) -> BTreeSet<SecretKey> {
         Some((spec.pool.key.namespace().to_owned(), reference.name.clone()))
     });
     let of_apps = specs.apps.values().flat_map(|spec| {
-        let references = spec.app.demand.iter().filter_map(|metric| of_source(&metric.source));
-        references.map(|reference| (spec.app.key.namespace().to_owned(), reference.name.clone()))
+        let references = spec.app.demand.iter().flat_map(|metric| metric.source.secret_refs());
+        references.map(|reference| (spec.app.key.namespace().to_owned(), reference.name))
     });
     of_pools.chain(of_apps).collect()
-}
-
-fn of_source(source: &Source) -> Option<&SecretRef> {
-    let Source::Http(http) = source else { return None };
-    let value = match http.auth.as_ref()? {
-        Auth::Bearer(token) => token,
-        Auth::Basic(basic) => &basic.password,
-    };
-    match value {
-        SecretValue::SecretRef(reference) => Some(reference),
-        SecretValue::File(_) => None,
-    }
 }
 
 /// One Secret. Dropped, it is forgotten.

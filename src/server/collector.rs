@@ -45,7 +45,7 @@ impl Collector for Reports {
             self.encode_reports(&mut encoder)?;
         }
         let posts = self.tally.counts().map(|(source, count)| (vec![("source", source)], count));
-        counters(&mut encoder, "demand_posts", "Values of demand that came in", posts.into_iter())
+        counters(&mut encoder, "demand_posts", "Values of demand that came in", posts)
     }
 }
 

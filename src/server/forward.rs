@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::error::ApiError;
 use super::{Shared, access};
-use crate::demand::http::root_cause;
+use crate::demand::web::root_cause;
 use crate::engine::leadership::{Leadership, Role};
 use crate::kubernetes::lease::Peer;
 

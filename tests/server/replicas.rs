@@ -164,7 +164,7 @@ async fn streams_end_when_another_one_comes_to_lead() {
     let pushed = [Streamed::open(&standby.fixture), Streamed::open(&leader.fixture)];
     for (stream, expected) in pushed.iter().zip([1, 2]) {
         stream.send("1\n");
-        while leader.fixture.state.desk.tally().counts()[0].1 < expected {
+        while leader.fixture.state.desk.tally().counts().next().unwrap().1 < expected {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -72,7 +72,7 @@ async fn the_end_of_the_server_ends_streams() {
     let mut watch = Stream::open(&fixture, "/v1/watch").await;
     let pushed = Streamed::open(&fixture);
     pushed.send("1\n");
-    while fixture.state.desk.tally().counts()[0].1 == 0 {
+    while fixture.state.desk.tally().counts().next().unwrap().1 == 0 {
         timeout(PATIENCE, fixture.board.changed()).await.unwrap();
     }
     watch.next().await.unwrap();

@@ -47,6 +47,7 @@ need() {
   ) 8>"$cache/apt.lock"
 }
 
+# RUNLEVEL: what is a service, too, is not started.
 install_packages() {
   local as_root=()
   if [ "$(id -u)" != 0 ]; then
@@ -56,7 +57,7 @@ install_packages() {
   say "installing Debian packages: $*"
   {
     "${as_root[@]}" apt-get update -qq &&
-      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@"
   } >&2 </dev/null || fail "apt-get failed; please install as root: apt-get install $*"
 }
 

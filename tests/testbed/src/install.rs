@@ -82,6 +82,14 @@ pub fn install_kubernetes() -> Result<PathBuf> {
     once(&DONE, &Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/install"), &[])
 }
 
+/// The directory with the programs of a demand server, installed first if need be: see `servers/install`. Progress goes to standard error.
+///
+/// # Errors
+/// If the script fails: what it prints on standard error says why.
+pub fn install_server(name: &str) -> Result<PathBuf> {
+    run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/install"), &[name])
+}
+
 fn once(done: &Done, script: &Path, arguments: &[&str]) -> Result<PathBuf> {
     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(directory) = &*done {

@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! [`ControlPlane::start`] is the same for Kubernetes.
+//! [`ControlPlane::start`] is the same for Kubernetes, [`Server::new`] for brokers, databases and the like.
 //!
 //! Masters and agents are separate processes around Mesos' own library; each can be killed, halted and started again. Everything
 //! ends with the [`Cluster`] or [`ControlPlane`], tasks and files included, also if the process that owns it is killed.
@@ -20,6 +20,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real cluster takes real time")]
 
 mod agent;
+mod authority;
 pub mod bare;
 mod builder;
 mod cgroups;
@@ -38,11 +39,13 @@ pub mod marked;
 mod mounts;
 mod ports;
 mod reaper;
+mod server;
 mod task;
 mod wait;
 pub mod wire;
 
 pub use agent::Agent;
+pub use authority::{Authority, Pair};
 pub use builder::Builder;
 pub use cluster::Cluster;
 pub use daemon::{Arguments, Daemon, Recipe};
@@ -51,4 +54,5 @@ pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
 pub use install::{BUSYBOX, Extra, busybox_image, busybox_image_with, install, install_kubernetes};
 pub use kubernetes::ControlPlane;
+pub use server::{Server, Stopped};
 pub use task::{Task, Tasks};

@@ -1,98 +1,8 @@
-//! Demand: the metrics that say how many replicas an app wants.
+//! Generated loads.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::quantity::Quantity;
-use super::secret::Auth;
-
-/// One metric of demand. Exactly one source is named.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.remainder) != has(self.target)")
-    .message("a target is needed, and only remainder has none"))]
-pub struct Demand {
-    /// Name of the metric, unique within the app. It is part of the push address.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-
-    #[serde(flatten)]
-    pub source: Source,
-
-    /// How a value becomes replicas.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
-
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for http
-    /// (and never less than five polls), not used by simulated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 86_400_000))]
-    pub stale_after_milliseconds: Option<i64>,
-}
-
-/// Where the values come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Source {
-    /// Values are pushed to Microscaler over HTTP: POST /v1/demand/NAMESPACE/APP/NAME.
-    Push(Push),
-    /// A generated load, to try policies and for demonstrations.
-    Simulated(Simulated),
-    /// A number inside a JSON document that is polled over HTTP.
-    Http(Http),
-    /// No metric: the app fills the room that no other app wants, and gives way to all of them.
-    Remainder(Remainder),
-}
-
-/// Values are pushed to Microscaler over HTTP: POST /v1/demand/NAMESPACE/APP/NAME.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Push {}
-
-/// The app fills the room that no other app wants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Remainder {
-    /// Share of the spare room beside other remainder apps.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub weight: i32,
-}
-
-fn one() -> i32 {
-    1
-}
-
-/// A number inside a JSON document that is polled over HTTP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Http {
-    /// Address of the document, http or https.
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?# \t\r\n]+([/?#][^ \t\r\n]*)?$"))]
-    pub url: String,
-    /// JSON pointer (RFC 6901) to the number, such as /queues/0/depth. Empty: the document is the number.
-    #[serde(default)]
-    #[schemars(length(max = 1024), regex(pattern = r"^(/.*)?$"))]
-    pub pointer: String,
-    /// Time between two polls.
-    #[serde(default = "quarter_second")]
-    #[schemars(range(min = 10, max = 3_600_000))]
-    pub poll_milliseconds: i64,
-    /// A poll that takes longer has failed.
-    #[serde(default = "second")]
-    #[schemars(range(min = 1, max = 60_000))]
-    pub timeout_milliseconds: i64,
-    /// How to authenticate. Default: not at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
-}
-
-fn quarter_second() -> i64 {
-    250
-}
-
-fn second() -> i64 {
-    1000
-}
 
 /// A generated load. Exactly one pattern is named; the same seed gives the same load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -226,20 +136,4 @@ pub struct Trace {
 
 fn unit() -> f64 {
     1.0
-}
-
-/// How a value becomes replicas, as in HPA v2.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.value) != has(self.averageValue)")
-    .message("name exactly one of value and averageValue"))]
-pub struct Target {
-    /// Keep the metric itself at this value: the replica count is scaled by value / target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::quantity::positive")]
-    pub value: Option<Quantity>,
-    /// One replica per this much of the metric.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::quantity::positive")]
-    pub average_value: Option<Quantity>,
 }

@@ -1,0 +1,158 @@
+//! Asking over HTTP: one client for each server, with its TLS, credentials as they are now, and errors in words.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
+
+use super::context::Context;
+use super::link::{Link, Trouble};
+use super::tls::Material;
+use crate::api::demand::Tls;
+use crate::api::secret::Auth;
+
+/// A document that is larger was not meant to be polled four times a second.
+const MAX_BODY: usize = 1 << 20;
+const MAX_REDIRECTS: usize = 5;
+/// So much of an error page is shown.
+const SHOWN: usize = 100;
+
+/// Why there is no document. `url` is shown without credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    #[error("{url} is not an address: {problem}")]
+    Address { url: String, problem: String },
+    #[error("{method} {url}: {problem}")]
+    Request { method: Method, url: String, problem: String },
+    #[error("{method} {url}: status {status}{}{excerpt}", if excerpt.is_empty() { "" } else { ": " })]
+    Status { method: Method, url: String, status: u16, excerpt: String },
+    #[error("{method} {url}: the document is larger than 1 MiB")]
+    TooLarge { method: Method, url: String },
+}
+
+/// A server that is asked over HTTP, with what is needed to be let in.
+pub struct Web {
+    context: Context,
+    auth: Option<Auth>,
+    tls: Option<Tls>,
+    link: Arc<Link<Client>>,
+}
+
+impl Web {
+    /// The server of this address: connections are shared by all who ask it.
+    #[must_use]
+    pub fn of(context: Context, url: &Url, auth: Option<Auth>, tls: Option<Tls>) -> Self {
+        let link = context.link(&context.servers.http, &(url.origin().ascii_serialization(), &tls));
+        Self { context, auth, tls, link }
+    }
+
+    /// The body of the answer to what `build` makes.
+    ///
+    /// # Errors
+    /// In words, when there is no answer, or one that is no success or too large. Where others may read it who may not ask the server
+    /// themselves, nothing of the answer is told.
+    pub async fn fetch(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Vec<u8>, String> {
+        let authorization = self.context.authorization(self.auth.as_ref()).await?;
+        let material = self.context.tls(self.tls.as_ref()).await?;
+        let discreet = self.context.secrets.are_discreet();
+        let connect = || std::future::ready(client(&material));
+        let question = |client: Client| {
+            let request = authorization.iter().fold(build(&client), |request, value| request.header(AUTHORIZATION, value));
+            async move { answer(&client, request, discreet).await.map_err(|error| Trouble::Answer(error.to_string())) }
+        };
+        self.link.ask(&material, connect, question).await
+    }
+}
+
+fn client(material: &Material) -> Result<Client, String> {
+    Client::builder()
+        .user_agent(concat!("microscaler/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .tls_backend_preconfigured(material.config()?)
+        .build()
+        .map_err(|error| format!("no HTTP client: {}", root_cause(&error)))
+}
+
+/// Reads an address.
+///
+/// # Errors
+/// When it is none.
+pub fn address(url: &str) -> Result<Url, WebError> {
+    Url::parse(url).map_err(|error| WebError::Address { url: url.to_owned(), problem: error.to_string() })
+}
+
+async fn answer(client: &Client, request: RequestBuilder, discreet: bool) -> Result<Vec<u8>, WebError> {
+    let request = request.build().map_err(|error| WebError::Address { url: String::new(), problem: root_cause(&error) })?;
+    let (method, url) = (request.method().clone(), shown(request.url()));
+    let failed =
+        |error: reqwest::Error| WebError::Request { method: method.clone(), url: url.clone(), problem: root_cause(&error) };
+    let response = client.execute(request).await.map_err(failed)?;
+    let status = response.status();
+    if !status.is_success() {
+        let excerpt = if discreet { String::new() } else { excerpt(response).await };
+        return Err(WebError::Status { method, url, status: status.as_u16(), excerpt });
+    }
+    let body = body(response, MAX_BODY + 1).await.map_err(failed)?;
+    if body.len() > MAX_BODY { Err(WebError::TooLarge { method, url }) } else { Ok(body) }
+}
+
+/// The body, or as much of it as reaches `enough` bytes.
+async fn body(mut response: Response, enough: usize) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while body.len() < enough
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The first characters of an error page, in one line.
+async fn excerpt(response: Response) -> String {
+    // Four bytes are the longest character.
+    let body = body(response, 4 * SHOWN).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&body);
+    let line: Vec<&str> = text.split_whitespace().collect();
+    line.join(" ").chars().take(SHOWN).collect()
+}
+
+/// The address without its credentials, as messages end up in logs and in status.
+#[must_use]
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Only an address without a host refuses these, and it holds no credentials.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.to_string()
+}
+
+/// The last cause is the one that tells something: "connection refused" rather than "error sending request".
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    loop {
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.get_ref().is_none()
+        {
+            // The kind in words, without the operating system's number.
+            return io.kind().to_string();
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            None => return cause.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let url = Url::parse("http://joe:secret@example.org/q?x=1").unwrap();
+        assert_eq!(shown(&url), "http://example.org/q?x=1");
+    }
+}
