@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-kubernetes test lint bench bench-endurance static crds install-manifests build mesos kubernetes clean
+.PHONY: help demo demo-kubernetes test lint bench bench-endurance static crds install-manifests build mesos kubernetes servers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -16,7 +16,7 @@ demo: ## Start a real Mesos and show live how important work takes room and give
 demo-kubernetes: ## The same with apps in a real Kubernetes API server, through kubectl
 	@tests/testbed/demo-kubernetes
 
-test: lint mesos kubernetes ## Run all tests, most on a real Mesos, many on a real Kubernetes
+test: lint mesos kubernetes servers ## Run all tests, most on a real Mesos, many on a real Kubernetes
 	cargo test --workspace --lib --bins --tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
 # Each test of the whole program has a Mesos of its own.
@@ -68,6 +68,11 @@ mesos: ## Install and build what the testbed needs
 
 kubernetes: ## Build what the testbed needs of Kubernetes, with Go
 	@tests/testbed/kubernetes/install > /dev/null
+
+servers: ## Install the servers that demand is read from in the tests
+	@for server in $(SERVERS); do tests/testbed/servers/install $$server > /dev/null; done
+
+SERVERS := redis
 
 clean: ## Remove what was built
 	cargo clean
