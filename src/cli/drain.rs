@@ -106,6 +106,7 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
         secrets: Arc::new(Secrets::in_files()),
         frameworks: Frameworks::Directory(state_dir),
         leadership: Leadership::alone(),
+        histories: None,
         fresh: false,
         drain: true,
     };
