@@ -14,7 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], [`nsq`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -29,6 +29,7 @@ pub mod board;
 pub mod context;
 pub mod http;
 pub mod link;
+pub mod nsq;
 pub mod pattern;
 pub mod poll;
 pub mod push;

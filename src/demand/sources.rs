@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::http::Document;
+use super::nsq::Depth;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
@@ -102,6 +103,7 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            Source::Nsq(spec) => polled(&spec.polling, Depth::new(context(), spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

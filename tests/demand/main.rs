@@ -3,5 +3,6 @@
 
 mod fixture;
 mod http;
+mod nsq;
 mod pushed;
 mod simulated;

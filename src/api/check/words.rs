@@ -23,6 +23,8 @@ const PATTERNS: [(&str, &str); 17] = [
         "must be the id of an app such as /shop/search: lower case letters, digits, '-' and '.' between slashes",
     ),
     (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
+    (r"^[^/?#@ \t\r\n]+:[0-9]{1,5}$", "must be HOST:PORT"),
+    (r"^[.a-zA-Z0-9_-]+(#ephemeral)?$", "must be letters, digits, '-', '_' and '.', with #ephemeral at its end or not"),
     (r"^[^:\r\n]+$", "must not hold a ':'"),
     (r"^/", "must be a path that begins with '/'"),
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
