@@ -14,7 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`], [`nsq`] |
+//! | a server that is asked | [`http`], [`kubernetes`], [`nsq`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -28,6 +28,7 @@ use crate::engine::clock;
 pub mod board;
 pub mod context;
 pub mod http;
+pub mod kubernetes;
 pub mod link;
 pub mod nsq;
 pub mod pattern;

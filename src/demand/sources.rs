@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::http::Document;
+use super::kubernetes::ServedMetric;
 use super::nsq::Depth;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
@@ -22,6 +23,7 @@ pub struct Sources {
     desk: Arc<PushDesk>,
     secrets: Arc<Secrets>,
     servers: Arc<Servers>,
+    kubernetes: Option<kube::Client>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -54,7 +56,14 @@ impl Sources {
     /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
     #[must_use]
     pub fn new(board: Arc<Board>, desk: Arc<PushDesk>, secrets: Arc<Secrets>) -> Self {
-        Self { board, desk, secrets, servers: Arc::default(), apps: HashMap::new() }
+        Self { board, desk, secrets, servers: Arc::default(), kubernetes: None, apps: HashMap::new() }
+    }
+
+    /// Where there is a Kubernetes: its API server, which metrics may be read from.
+    #[must_use]
+    pub fn on_kubernetes(mut self, client: Option<kube::Client>) -> Self {
+        self.kubernetes = client;
+        self
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -98,12 +107,13 @@ impl Sources {
     fn start(&self, app: &Key, metric: &Metric) -> Option<Task> {
         let posts = self.desk.tally().of(metric.source.kind());
         let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
-        let (secrets, servers) = (self.secrets.clone(), self.servers.clone());
-        let context = || Context { secrets, namespace: app.namespace().into(), servers };
+        let (secrets, servers, kubernetes) = (self.secrets.clone(), self.servers.clone(), self.kubernetes.clone());
+        let context = || Context { secrets, namespace: app.namespace().into(), servers, kubernetes };
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
             Source::Nsq(spec) => polled(&spec.polling, Depth::new(context(), spec), gauge),
+            Source::Kubernetes(spec) => polled(&spec.polling, ServedMetric::new(context(), spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

@@ -54,6 +54,14 @@ pub enum Frameworks {
 }
 
 impl Frameworks {
+    /// The API server, on Kubernetes.
+    fn client(&self) -> Option<kube::Client> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Objects(client) => Some(client.clone()),
+        }
+    }
+
     fn store(&self, pool: &Key) -> Store {
         match self {
             Self::Directory(path) => Store::file(path, pool),
@@ -219,7 +227,8 @@ fn drive<B: Backend + 'static>(
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
         specs,
-        sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone()),
+        sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
+            .on_kubernetes(shared.frameworks.client()),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

@@ -3,6 +3,7 @@
 
 mod fixture;
 mod http;
+mod kubernetes;
 mod nsq;
 mod pushed;
 mod simulated;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::secret::SecretRef;
 
 mod http;
+mod kubernetes;
 mod nsq;
 mod polling;
 mod simulated;
@@ -15,6 +16,7 @@ mod target;
 mod tls;
 
 pub use http::Http;
+pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
 pub use nsq::Nsq;
 pub use polling::Polling;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -58,6 +60,8 @@ pub enum Source {
     Http(Http),
     /// How many messages wait in a channel of NSQ.
     Nsq(Nsq),
+    /// A metric that Kubernetes serves, such as those of KEDA.
+    Kubernetes(Kubernetes),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -81,7 +85,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 4] = ["push", "simulated", "http", "nsq"];
+    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "nsq", "kubernetes"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -91,6 +95,7 @@ impl Source {
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
             Self::Nsq(_) => "nsq",
+            Self::Kubernetes(_) => "kubernetes",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -101,6 +106,7 @@ impl Source {
         match self {
             Self::Http(http) => Some(&http.polling),
             Self::Nsq(nsq) => Some(&nsq.polling),
+            Self::Kubernetes(kubernetes) => Some(&kubernetes.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
