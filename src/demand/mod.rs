@@ -15,6 +15,7 @@
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
 //! | a server that is asked | [`http`], [`kubernetes`], [`nsq`] |
+//! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -30,6 +31,7 @@ pub mod context;
 pub mod http;
 pub mod kubernetes;
 pub mod link;
+pub mod mesos;
 pub mod nsq;
 pub mod pattern;
 pub mod poll;

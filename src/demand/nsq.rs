@@ -77,14 +77,17 @@ impl Depth {
     /// Addresses of the nsqd that are to answer: those that the spec names or a nsqlookupd, and those known where one does not tell.
     async fn named(&self) -> Result<BTreeSet<String>, String> {
         let mut named: BTreeSet<String> = self.spec.nsqds.iter().cloned().collect();
-        let mut known = self.nsqds.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        let mut silent = None;
         for told in join_all(self.lookupds.iter().map(Server::read::<Lookup>)).await {
             match told {
-                Ok(lookup) => {
-                    named.extend(lookup.into_iter().flat_map(|lookup| lookup.producers).map(|producer| producer.address()))
-                }
-                Err(why) if known.is_empty() && named.len() == self.spec.nsqds.len() => return Err(why),
-                Err(_) => named.extend(known.drain(..)),
+                Ok(lookup) => named.extend(lookup.into_iter().flat_map(|lookup| lookup.producers).map(|one| one.address())),
+                Err(why) => silent = Some(why),
+            }
+        }
+        if let Some(why) = silent {
+            named.extend(self.nsqds.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned());
+            if named.len() == self.spec.nsqds.len() {
+                return Err(why);
             }
         }
         Ok(named)

@@ -16,6 +16,7 @@ use crate::api::pool::{Backend as BackendSpec, Mesos as MesosSpec};
 use crate::api::status::PoolStatus;
 use crate::api::validated::Key;
 use crate::backend::marathon::{self, Marathon};
+use crate::backend::mesos::usage::Agents;
 use crate::backend::mesos::{Mesos, Setting, SetupError, Store};
 use crate::backend::{Backend, Standing};
 use crate::demand::{Board, PushDesk, Sources};
@@ -202,6 +203,8 @@ fn drive<B: Backend + 'static>(
     ended: mpsc::UnboundedSender<(Key, u64)>,
 ) -> Running {
     let board = Arc::new(Board::new());
+    // Whatever is wrong with its addresses has been said when the backend was started.
+    let agents = spec.pool.on_mesos().and_then(|pool| Agents::new(pool, shared.secrets.clone()).ok());
     let empty = Report {
         pool: spec.raw.clone(),
         status: PoolStatus::default(),
@@ -228,7 +231,8 @@ fn drive<B: Backend + 'static>(
         pool: spec.pool.clone(),
         specs,
         sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
-            .on_kubernetes(shared.frameworks.client()),
+            .on_kubernetes(shared.frameworks.client())
+            .on_mesos(agents),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

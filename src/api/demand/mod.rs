@@ -9,6 +9,7 @@ use super::secret::SecretRef;
 
 mod http;
 mod kubernetes;
+mod mesos;
 mod nsq;
 mod polling;
 mod simulated;
@@ -17,6 +18,7 @@ mod tls;
 
 pub use http::Http;
 pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
+pub use mesos::{Mesos, MesosResource, Unit};
 pub use nsq::Nsq;
 pub use polling::Polling;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -62,6 +64,8 @@ pub enum Source {
     Nsq(Nsq),
     /// A metric that Kubernetes serves, such as those of KEDA.
     Kubernetes(Kubernetes),
+    /// What the app's own tasks use.
+    Mesos(Mesos),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -85,7 +89,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "nsq", "kubernetes"];
+    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "nsq", "kubernetes", "mesos"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -96,6 +100,7 @@ impl Source {
             Self::Http(_) => "http",
             Self::Nsq(_) => "nsq",
             Self::Kubernetes(_) => "kubernetes",
+            Self::Mesos(_) => "mesos",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -107,6 +112,7 @@ impl Source {
             Self::Http(http) => Some(&http.polling),
             Self::Nsq(nsq) => Some(&nsq.polling),
             Self::Kubernetes(kubernetes) => Some(&kubernetes.polling),
+            Self::Mesos(mesos) => Some(&mesos.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
