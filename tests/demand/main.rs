@@ -1,6 +1,8 @@
 //! Demand sources against their real servers on loopback, a file for each kind, and the simulated ones in paused time.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+#[path = "../support/adapter.rs"]
+mod adapter;
 mod fixture;
 mod http;
 mod kubernetes;
