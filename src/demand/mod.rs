@@ -15,7 +15,8 @@
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what a metric will be | [`foresight`], [`crate::forecast`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], [`kubernetes`], [`nsq`] |
+//! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -30,7 +31,10 @@ pub mod board;
 pub mod context;
 pub mod foresight;
 pub mod http;
+pub mod kubernetes;
 pub mod link;
+pub mod mesos;
+pub mod nsq;
 pub mod pattern;
 pub mod poll;
 pub mod push;

@@ -54,13 +54,33 @@ impl Web {
     /// In words, when there is no answer, or one that is no success or too large. Where others may read it who may not ask the server
     /// themselves, nothing of the answer is told.
     pub async fn fetch(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Vec<u8>, String> {
+        self.ask(build, |answer| answer).await
+    }
+
+    /// The same, with `None` for what the server says is not there (status 404).
+    ///
+    /// # Errors
+    /// As for [`fetch`](Self::fetch).
+    pub async fn find(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Option<Vec<u8>>, String> {
+        self.ask(build, |answer| match answer {
+            Err(WebError::Status { status: 404, .. }) => Ok(None),
+            answer => answer.map(Some),
+        })
+        .await
+    }
+
+    async fn ask<T>(
+        &self,
+        build: impl Fn(&Client) -> RequestBuilder,
+        read: impl Fn(Result<Vec<u8>, WebError>) -> Result<T, WebError> + Copy,
+    ) -> Result<T, String> {
         let authorization = self.context.authorization(self.auth.as_ref()).await?;
         let material = self.context.tls(self.tls.as_ref()).await?;
         let discreet = self.context.secrets.are_discreet();
         let connect = || std::future::ready(client(&material));
         let question = |client: Client| {
             let request = authorization.iter().fold(build(&client), |request, value| request.header(AUTHORIZATION, value));
-            async move { answer(&client, request, discreet).await.map_err(|error| Trouble::Answer(error.to_string())) }
+            async move { read(answer(&client, request, discreet).await).map_err(|error| Trouble::Answer(error.to_string())) }
         };
         self.link.ask(&material, connect, question).await
     }

@@ -1,8 +1,12 @@
 //! Demand sources against their real servers on loopback, a file for each kind, and the simulated ones in paused time.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+#[path = "../support/adapter.rs"]
+mod adapter;
 mod fixture;
 mod foresight;
 mod http;
+mod kubernetes;
+mod nsq;
 mod pushed;
 mod simulated;

@@ -9,6 +9,9 @@ use super::secret::SecretRef;
 
 mod forecast;
 mod http;
+mod kubernetes;
+mod mesos;
+mod nsq;
 mod polling;
 mod simulated;
 mod target;
@@ -16,6 +19,9 @@ mod tls;
 
 pub use forecast::Forecast;
 pub use http::Http;
+pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
+pub use mesos::{Mesos, MesosResource, Unit};
+pub use nsq::Nsq;
 pub use polling::Polling;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::Target;
@@ -64,6 +70,12 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// How many messages wait in a channel of NSQ.
+    Nsq(Nsq),
+    /// A metric that Kubernetes serves, such as those of KEDA.
+    Kubernetes(Kubernetes),
+    /// What the app's own tasks use.
+    Mesos(Mesos),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -87,7 +99,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "nsq", "kubernetes", "mesos"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -96,6 +108,9 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Nsq(_) => "nsq",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Mesos(_) => "mesos",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -105,6 +120,9 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Nsq(nsq) => Some(&nsq.polling),
+            Self::Kubernetes(kubernetes) => Some(&kubernetes.polling),
+            Self::Mesos(mesos) => Some(&mesos.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }

@@ -54,5 +54,6 @@ pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
 pub use install::{BUSYBOX, Extra, busybox_image, busybox_image_with, install, install_kubernetes};
 pub use kubernetes::ControlPlane;
+pub use ports::Port;
 pub use server::{Server, Stopped};
 pub use task::{Task, Tasks};
