@@ -3,5 +3,7 @@
 
 mod fixture;
 mod http;
+mod http_tls;
+mod https;
 mod pushed;
 mod simulated;
