@@ -14,7 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], [`prometheus`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -31,6 +31,7 @@ pub mod http;
 pub mod link;
 pub mod pattern;
 pub mod poll;
+pub mod prometheus;
 pub mod push;
 pub mod simulated;
 pub mod sources;

@@ -9,6 +9,7 @@ use super::board::Board;
 use super::context::{Context, Servers};
 use super::http::Document;
 use super::poll::{Polled, Query};
+use super::prometheus::InstantQuery;
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Polling, Source};
@@ -102,6 +103,7 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            Source::Prometheus(spec) => polled(&spec.polling, InstantQuery::new(context(), spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

@@ -20,7 +20,7 @@ fn http(address: SocketAddr, path: &str, pointer: &str) -> Value {
     metric("m", "http", &json!({"url": url, "pointer": pointer, "pollMilliseconds": 20, "timeoutMilliseconds": 20_000}))
 }
 
-async fn serve(router: Router) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+pub async fn serve(router: Router) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))

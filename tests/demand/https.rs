@@ -95,6 +95,13 @@ impl axum::serve::Listener for Listener {
     }
 }
 
+/// To ask servers by hand.
+pub fn client() -> reqwest::Client {
+    // Another test may have done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// `tls` of a spec: the authority and, with a name, the certificate by that name, as [`Authority::write`] writes them.
 pub fn tls(directory: &Path, name: Option<&str>) -> Value {
     let file = |name: String| json!({"file": directory.join(name)});

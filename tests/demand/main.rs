@@ -5,5 +5,6 @@ mod fixture;
 mod http;
 mod http_tls;
 mod https;
+mod prometheus;
 mod pushed;
 mod simulated;

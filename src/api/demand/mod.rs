@@ -9,12 +9,14 @@ use super::secret::SecretRef;
 
 mod http;
 mod polling;
+mod prometheus;
 mod simulated;
 mod target;
 mod tls;
 
 pub use http::Http;
 pub use polling::Polling;
+pub use prometheus::{NamedText, Prometheus};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::Target;
 pub use tls::Tls;
@@ -54,6 +56,8 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// The value of a query to a Prometheus.
+    Prometheus(Prometheus),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -77,7 +81,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 4] = ["push", "simulated", "http", "prometheus"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -86,6 +90,7 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Prometheus(_) => "prometheus",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -95,6 +100,7 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Prometheus(prometheus) => Some(&prometheus.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
