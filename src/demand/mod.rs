@@ -14,7 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`], [`prometheus`] |
+//! | a server that is asked | [`http`], [`prometheus`], `sqs` |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -35,6 +35,8 @@ pub mod prometheus;
 pub mod push;
 pub mod simulated;
 pub mod sources;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod tls;
 pub mod trace;
 pub mod web;

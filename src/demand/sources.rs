@@ -11,6 +11,8 @@ use super::http::Document;
 use super::poll::{Polled, Query};
 use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+#[cfg(feature = "sqs")]
+use super::sqs::QueueAttributes;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Polling, Source};
 use crate::api::validated::{App, Key, Metric};
@@ -104,6 +106,10 @@ impl Sources {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
             Source::Prometheus(spec) => polled(&spec.polling, InstantQuery::new(context(), spec), gauge),
+            #[cfg(feature = "sqs")]
+            Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
+            #[cfg(not(feature = "sqs"))]
+            Source::Sqs(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -138,4 +144,11 @@ fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) ->
             None
         }
     }
+}
+
+/// What cannot be read, as its client was not built in.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(source: &Source, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {}", source.kind()));
+    None
 }

@@ -8,3 +8,5 @@ mod https;
 mod prometheus;
 mod pushed;
 mod simulated;
+#[cfg(feature = "sqs")]
+mod sqs;

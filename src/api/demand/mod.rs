@@ -11,6 +11,7 @@ mod http;
 mod polling;
 mod prometheus;
 mod simulated;
+mod sqs;
 mod target;
 mod tls;
 
@@ -18,6 +19,7 @@ pub use http::Http;
 pub use polling::Polling;
 pub use prometheus::{NamedText, Prometheus};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
+pub use sqs::Sqs;
 pub use target::Target;
 pub use tls::Tls;
 
@@ -58,6 +60,8 @@ pub enum Source {
     Http(Http),
     /// The value of a query to a Prometheus.
     Prometheus(Prometheus),
+    /// How many messages wait in a queue of Amazon SQS.
+    Sqs(Sqs),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -81,7 +85,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 4] = ["push", "simulated", "http", "prometheus"];
+    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "prometheus", "sqs"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -91,6 +95,7 @@ impl Source {
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
             Self::Prometheus(_) => "prometheus",
+            Self::Sqs(_) => "sqs",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -101,6 +106,7 @@ impl Source {
         match self {
             Self::Http(http) => Some(&http.polling),
             Self::Prometheus(prometheus) => Some(&prometheus.polling),
+            Self::Sqs(sqs) => Some(&sqs.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
