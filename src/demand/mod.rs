@@ -17,6 +17,7 @@
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
 //! | a server that is asked | [`http`], [`kubernetes`], [`nsq`] |
 //! | what the app's own tasks use | [`mesos`] |
+//! | a server that is asked | [`http`], [`prometheus`], `sqs` |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -37,9 +38,12 @@ pub mod mesos;
 pub mod nsq;
 pub mod pattern;
 pub mod poll;
+pub mod prometheus;
 pub mod push;
 pub mod simulated;
 pub mod sources;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod tls;
 pub mod trace;
 pub mod web;

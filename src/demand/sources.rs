@@ -15,7 +15,10 @@ use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
 use super::nsq::Depth;
 use super::poll::{Polled, Query};
+use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+#[cfg(feature = "sqs")]
+use super::sqs::QueueAttributes;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Mesos, Polling, Source};
 use crate::api::validated::{App, Foresight, Key, Metric};
@@ -191,6 +194,11 @@ impl Sources {
             Source::Nsq(spec) => polled(&spec.polling, Depth::new(context(), spec), gauge),
             Source::Kubernetes(spec) => polled(&spec.polling, ServedMetric::new(context(), spec), gauge),
             Source::Mesos(spec) => polled(&spec.polling, self.usage(app, spec), gauge),
+            Source::Prometheus(spec) => polled(&spec.polling, InstantQuery::new(context(), spec), gauge),
+            #[cfg(feature = "sqs")]
+            Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
+            #[cfg(not(feature = "sqs"))]
+            Source::Sqs(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -232,4 +240,11 @@ fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) ->
             None
         }
     }
+}
+
+/// What cannot be read, as its client was not built in.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(source: &Source, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {}", source.kind()));
+    None
 }

@@ -8,5 +8,10 @@ mod foresight;
 mod http;
 mod kubernetes;
 mod nsq;
+mod http_tls;
+mod https;
+mod prometheus;
 mod pushed;
 mod simulated;
+#[cfg(feature = "sqs")]
+mod sqs;

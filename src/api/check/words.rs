@@ -32,6 +32,7 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^/", "must be a path that begins with '/'"),
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
+    (r"^[^\r\n]*$", "must be one line"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (

@@ -13,7 +13,9 @@ mod kubernetes;
 mod mesos;
 mod nsq;
 mod polling;
+mod prometheus;
 mod simulated;
+mod sqs;
 mod target;
 mod tls;
 
@@ -23,7 +25,9 @@ pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetr
 pub use mesos::{Mesos, MesosResource, Unit};
 pub use nsq::Nsq;
 pub use polling::Polling;
+pub use prometheus::{NamedText, Prometheus};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
+pub use sqs::Sqs;
 pub use target::Target;
 pub use tls::Tls;
 
@@ -76,6 +80,10 @@ pub enum Source {
     Kubernetes(Kubernetes),
     /// What the app's own tasks use.
     Mesos(Mesos),
+    /// The value of a query to a Prometheus.
+    Prometheus(Prometheus),
+    /// How many messages wait in a queue of Amazon SQS.
+    Sqs(Sqs),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -99,7 +107,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "nsq", "kubernetes", "mesos"];
+    pub const KINDS: [&'static str; 8] = ["push", "simulated", "http", "nsq", "kubernetes", "mesos", "prometheus", "sqs"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -111,6 +119,8 @@ impl Source {
             Self::Nsq(_) => "nsq",
             Self::Kubernetes(_) => "kubernetes",
             Self::Mesos(_) => "mesos",
+            Self::Prometheus(_) => "prometheus",
+            Self::Sqs(_) => "sqs",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -123,6 +133,8 @@ impl Source {
             Self::Nsq(nsq) => Some(&nsq.polling),
             Self::Kubernetes(kubernetes) => Some(&kubernetes.polling),
             Self::Mesos(mesos) => Some(&mesos.polling),
+            Self::Prometheus(prometheus) => Some(&prometheus.polling),
+            Self::Sqs(sqs) => Some(&sqs.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
