@@ -10,6 +10,7 @@ use super::board::Board;
 use super::context::{Context, Servers};
 use super::foresight::Foreseer;
 use super::http::Document;
+use super::kafka::Lag;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
@@ -146,6 +147,11 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            Source::Kafka(spec) => polled(&spec.polling, Ok(Lag::new(context(), spec)), gauge),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(spec) => polled(&spec.polling, Ok(super::postgres::Number::new(context(), spec)), gauge),
+            #[cfg(not(feature = "postgres"))]
+            Source::Postgres(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -180,4 +186,11 @@ fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) ->
             None
         }
     }
+}
+
+/// What cannot be read, as its client was not built in.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(source: &Source, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {}", source.kind()));
+    None
 }

@@ -4,5 +4,7 @@
 mod fixture;
 mod foresight;
 mod http;
+mod kafka;
+mod postgres;
 mod pushed;
 mod simulated;

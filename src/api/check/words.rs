@@ -9,7 +9,7 @@ const LONGEST_SHOWN: usize = 60;
 const ALIKE: f64 = 0.84;
 
 /// Each pattern of the definitions, in words.
-const PATTERNS: [(&str, &str); 17] = [
+const PATTERNS: [(&str, &str); 20] = [
     (quantity::PATTERN, "not an amount: write a number with an optional suffix, such as 500m, 2, 64Mi or 1.5Gi"),
     (quantity::POSITIVE, "not an amount above 0: write a number with an optional suffix, such as 10, 500m or 1.5k"),
     (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits and '-', with a letter or digit at both ends"),
@@ -27,6 +27,12 @@ const PATTERNS: [(&str, &str); 17] = [
     (r"^/", "must be a path that begins with '/'"),
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
+    (
+        r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5}(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5})*$",
+        "must be addresses of brokers with commas between them, such as kafka-0:9092,kafka-1:9092",
+    ),
+    (r"^[a-z_][a-z0-9_$]*$", "must be lower case letters, digits, '_' and '$', and must not start with a digit or '$'"),
+    (r"^[^/, \t\r\n]+$", "must be one host, without '/', ',' and blanks"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (

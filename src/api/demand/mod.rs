@@ -9,14 +9,18 @@ use super::secret::SecretRef;
 
 mod forecast;
 mod http;
+mod kafka;
 mod polling;
+mod postgres;
 mod simulated;
 mod target;
 mod tls;
 
 pub use forecast::Forecast;
 pub use http::Http;
+pub use kafka::{Kafka, OffsetResetPolicy, Sasl, SaslMechanism};
 pub use polling::Polling;
+pub use postgres::{Postgres, SslMode};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::Target;
 pub use tls::Tls;
@@ -64,6 +68,10 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// The lag of a consumer group of Apache Kafka.
+    Kafka(Kafka),
+    /// A number that a query of PostgreSQL yields.
+    Postgres(Postgres),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -87,7 +95,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "kafka", "postgres"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -96,6 +104,8 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Kafka(_) => "kafka",
+            Self::Postgres(_) => "postgres",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -105,6 +115,8 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Kafka(kafka) => Some(&kafka.polling),
+            Self::Postgres(postgres) => Some(&postgres.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
