@@ -50,7 +50,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let problems: usize = apps.iter().map(|app| checker.check_value(app.clone()).err().map_or(0, |faults| faults.len())).sum();
     match problems {
         0 => anstream::eprintln!("{} converted; look at the notes, and then: microscaler check", count(apps.len(), "app")),
-        _ => anstream::eprintln!("{} converted, not complete yet: microscaler check tells what is missing", count(apps.len(), "app")),
+        _ => anstream::eprintln!(
+            "{} converted, not complete yet: microscaler check tells what is missing",
+            count(apps.len(), "app")
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

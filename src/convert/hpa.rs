@@ -19,7 +19,8 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
     spec.insert("demand".to_owned(), demand.into());
     behavior(at("behavior").as_ref(), &mut spec, notes);
     let kind = object.pointer("/spec/scaleTargetRef/kind").and_then(Value::as_str).unwrap_or("Deployment");
-    if let Some(template) = workload::template(kind, text_at(object, "/spec/scaleTargetRef/name").unwrap_or_default(), all, notes) {
+    if let Some(template) = workload::template(kind, text_at(object, "/spec/scaleTargetRef/name").unwrap_or_default(), all, notes)
+    {
         spec.insert("template".to_owned(), template);
     }
     microscaled(object, spec)
@@ -63,7 +64,9 @@ fn with_selector(of: &Value, name: &str, notes: &mut Notes) -> Map<String, Value
     let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
     let labels: Vec<String> = labels.filter_map(|(label, value)| Some(format!("{label}={}", value.as_str()?))).collect();
     if selector.get("matchExpressions").is_some() {
-        notes.add(format!("metric {name}: matchExpressions are not carried over: write them into its selector, as for kubectl -l"));
+        notes.add(format!(
+            "metric {name}: matchExpressions are not carried over: write them into its selector, as for kubectl -l"
+        ));
     }
     if !labels.is_empty() {
         metric.insert("selector".to_owned(), json!(labels.join(",")));

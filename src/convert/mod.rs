@@ -127,7 +127,8 @@ fn behavior(hpa: Option<&Value>, spec: &mut Map<String, Value>, notes: &mut Note
 /// A name of a metric: what the one given comes to, or the kind of its source with a number where that is taken.
 fn metric_name(given: Option<&str>, kind: &str, taken: &[Value]) -> String {
     let is_free = |name: &str| !name.is_empty() && !taken.iter().any(|metric| text_at(metric, "/name") == Some(name));
-    let plain: String = given.unwrap_or(kind).chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        given.unwrap_or(kind).chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let plain: String = plain.trim_matches('-').chars().take(60).collect();
     let numbered = (2..).map(|n| format!("{plain}-{n}"));
     std::iter::once(plain.clone()).chain(numbered).find(|name| is_free(name)).unwrap_or(plain)

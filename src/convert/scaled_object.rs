@@ -32,11 +32,14 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
         spec.insert("fallback".to_owned(), json!({"replicas": replicas}));
     }
     if let Some(formula) = at("advanced/scalingModifiers/formula") {
-        notes.add(format!("the formula {formula} is KEDA's own language: write spec.formula in CEL, which gives replicas and not an amount"));
+        notes.add(format!(
+            "the formula {formula} is KEDA's own language: write spec.formula in CEL, which gives replicas and not an amount"
+        ));
     }
     behavior(at("advanced/horizontalPodAutoscalerConfig/behavior").as_ref(), &mut spec, notes);
     let target = at("scaleTargetRef/name").and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default();
-    let kind = at("scaleTargetRef/kind").and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_else(|| "Deployment".to_owned());
+    let kind =
+        at("scaleTargetRef/kind").and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_else(|| "Deployment".to_owned());
     if let Some(template) = workload::template(&kind, &target, all, notes) {
         spec.insert("template".to_owned(), template);
     }
@@ -50,7 +53,10 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
 
 /// Fields that mean nothing here, and why.
 const NOT_CARRIED_OVER: [(&str, &str); 6] = [
-    ("cooldownPeriod", "there is no difference between the last replica and others: name behavior.scaleDown to wait before it ends"),
+    (
+        "cooldownPeriod",
+        "there is no difference between the last replica and others: name behavior.scaleDown to wait before it ends",
+    ),
     ("idleReplicaCount", "minReplicas counts at any time"),
     ("initialCooldownPeriod", "what runs when an app is seen first is kept until its metrics have spoken"),
     ("fallback/failureThreshold", "a metric falls back when its value is older than staleAfterMilliseconds"),
@@ -97,6 +103,8 @@ fn slow_down(metric: &mut Map<String, Value>, seconds: i64, notes: &mut Notes) {
     let Some(kind) = metric.keys().find(asked).cloned() else { return };
     if let Some(source) = metric.get_mut(&kind).and_then(Value::as_object_mut) {
         source.insert("pollMilliseconds".to_owned(), json!(seconds.saturating_mul(1000)));
-        notes.add(format!("pollingInterval {seconds}: {kind} is asked as seldom; without pollMilliseconds it is asked four times a second"));
+        notes.add(format!(
+            "pollingInterval {seconds}: {kind} is asked as seldom; without pollMilliseconds it is asked four times a second"
+        ));
     }
 }

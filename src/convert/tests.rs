@@ -119,7 +119,10 @@ items:
     assert_eq!(spec["behavior"], json!({"scaleDown": {"stabilizationWindowSeconds": 60}}));
     assert_eq!(spec["demand"][0], json!({"name": "cpu", "mesos": {"resource": "cpu"}, "target": {"utilization": 60}}));
     assert_eq!(spec["demand"][1]["kubernetes"]["external"], json!({"metricName": "queue_depth", "selector": "queue=orders"}));
-    assert_eq!((&spec["demand"][1]["name"], &spec["demand"][1]["target"]), (&json!("queue-depth"), &json!({"averageValue": "30"})));
+    assert_eq!(
+        (&spec["demand"][1]["name"], &spec["demand"][1]["target"]),
+        (&json!("queue-depth"), &json!({"averageValue": "30"}))
+    );
     assert_eq!(spec["demand"][2]["target"], json!({"value": "2k"}));
     assert_eq!(notes, ["horizontalpodautoscaler/web: Deployment web is not in the file: fill in spec.template"]);
 }

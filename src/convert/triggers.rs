@@ -64,9 +64,9 @@ fn with(mut body: Value, field: &str, value: Option<impl Into<Value>>) -> Value 
 /// Without fields that are null.
 fn clean(value: Value) -> Value {
     match value {
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, clean(value))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, clean(value))).collect(),
+        ),
         other => other,
     }
 }
@@ -161,9 +161,8 @@ fn rabbitmq(p: &mut Params) -> Value {
 
 fn kafka(p: &mut Params) -> Value {
     let mechanism = p.text("sasl").or_else(|| p.secret("sasl").map(|_| "FILL-IN".to_owned())).filter(|sasl| sasl != "none");
-    let sasl = mechanism.map(|mechanism| {
-        json!({"mechanism": mechanism, "username": p.secret("username"), "password": p.secret("password")})
-    });
+    let sasl = mechanism
+        .map(|mechanism| json!({"mechanism": mechanism, "username": p.secret("username"), "password": p.secret("password")}));
     json!({
         "bootstrapServers": p.text("bootstrapServers"),
         "consumerGroup": p.text("consumerGroup"),
@@ -177,7 +176,9 @@ fn kafka(p: &mut Params) -> Value {
 
 fn nats(p: &mut Params, hints: &mut Vec<String>) -> Value {
     if let Some(monitoring) = p.text("natsServerMonitoringEndpoint") {
-        hints.push(format!("natsServerMonitoringEndpoint {monitoring}: JetStream itself is asked here: fill in servers, and credentials"));
+        hints.push(format!(
+            "natsServerMonitoringEndpoint {monitoring}: JetStream itself is asked here: fill in servers, and credentials"
+        ));
     }
     json!({
         "account": p.text("account"),
@@ -188,7 +189,8 @@ fn nats(p: &mut Params, hints: &mut Vec<String>) -> Value {
 }
 
 fn nsq(p: &mut Params) -> Value {
-    let addresses = p.text("nsqLookupdHTTPAddresses").map(|all| all.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
+    let addresses =
+        p.text("nsqLookupdHTTPAddresses").map(|all| all.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
     json!({
         "nsqLookupdHTTPAddresses": addresses,
         "topic": p.text("topic"),

@@ -41,7 +41,9 @@ fn of(container: &Value, workload: &Value, who: &str, notes: &mut Notes) -> Map<
     if words.is_empty() {
         notes.add(format!("{who}: what its image runs by itself has to be named: fill in spec.template.command"));
     } else if container.get("command").is_none() {
-        notes.add(format!("{who}: args without command are those of the image's entry point: put it before them in spec.template.command"));
+        notes.add(format!(
+            "{who}: args without command are those of the image's entry point: put it before them in spec.template.command"
+        ));
     }
     put("command", (!words.is_empty()).then(|| words.into()));
     put("env", env(container, who, notes));

@@ -11,6 +11,7 @@ use super::board::Board;
 use super::context::{Context, Servers};
 use super::foresight::Foreseer;
 use super::http::Document;
+use super::kafka::Lag;
 use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
 use super::nsq::Depth;
@@ -199,6 +200,11 @@ impl Sources {
             Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
             #[cfg(not(feature = "sqs"))]
             Source::Sqs(_) => left_out(&metric.source, &gauge),
+            Source::Kafka(spec) => polled(&spec.polling, Ok(Lag::new(context(), spec)), gauge),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(spec) => polled(&spec.polling, Ok(super::postgres::Number::new(context(), spec)), gauge),
+            #[cfg(not(feature = "postgres"))]
+            Source::Postgres(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

@@ -33,6 +33,12 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
     (r"^[^\r\n]*$", "must be one line"),
+    (
+        r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5}(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5})*$",
+        "must be addresses of brokers with commas between them, such as kafka-0:9092,kafka-1:9092",
+    ),
+    (r"^[a-z_][a-z0-9_$]*$", "must be lower case letters, digits, '_' and '$', and must not start with a digit or '$'"),
+    (r"^[^/, \t\r\n]+$", "must be one host, without '/', ',' and blanks"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (
