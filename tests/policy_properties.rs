@@ -55,7 +55,7 @@ prop_compose! {
         min in 0..4_i64,
         more in prop_oneof![Just(20_i64), 0..10_i64],
         kind in 0..5,
-        weight in 1..4_i64,
+        (weight, of_rest) in (1..4_i64, 1..4_i64),
         spread in any::<bool>(),
         only_x in 0..5,
         fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
@@ -67,14 +67,14 @@ prop_compose! {
         ],
     ) -> App {
         let mut app = app("x");
-        app.priority = priority;
+        (app.priority, app.weight) = (priority, weight);
         app.size = Resources::new(cpu, memory);
         (app.min, app.max) = (min, min + more);
         if kind < 4 {
             app.demand = vec![metric("load", TargetValue::Average(1.0), STALE_AFTER_MS)];
         }
         if kind >= 3 {
-            app.remainder = Some(weight);
+            app.remainder = Some(of_rest);
         }
         if spread {
             app.spread = Spread::Over("rack".to_owned());
@@ -354,6 +354,27 @@ proptest! {
             prop_assert!(fresh || after >= before, "{before} to {after}");
             let to = sim.now + ms;
             sim.advance(to);
+        }
+    }
+
+    #[test]
+    fn equals_share_by_weight(apps in prop::collection::vec((1..9_i64, 0..60_i64), 1..6), agents in 1..9_i64) {
+        let mut sim = Sim::new(Habits::default());
+        for _ in 0..agents {
+            sim.add_agent(Resources::new(12_000, 100_000), &[]);
+        }
+        for (n, (weight, replicas)) in apps.iter().enumerate() {
+            let (weight, replicas) = (*weight, *replicas);
+            sim.set_app(App { weight, replicas, ..app(&format!("app{n}")) });
+        }
+        sim.decide();
+        let granted = |n: usize| sim.last.verdicts[&key(&format!("app{n}"))].granted;
+        // Whoever could do with more has no less for its weight than any other had before its last replica.
+        for (n, (weight, _)) in apps.iter().enumerate().filter(|(n, (_, replicas))| granted(*n) < *replicas) {
+            for (other, (its_weight, _)) in apps.iter().enumerate().filter(|(other, _)| granted(*other) > 0) {
+                let (had, has) = ((granted(other) - 1) * weight, granted(n) * its_weight);
+                prop_assert!(had <= has, "app{other} had {had} and app{n} has {has} of {apps:?}");
+            }
         }
     }
 }

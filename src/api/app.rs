@@ -60,6 +60,12 @@ pub struct MicroscaledAppSpec {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub priority: i32,
 
+    /// What part of the room this app gets among those of the same priority that want more than there is: with 2 twice as much as with 1.
+    /// Room counts as the app's dominant share of the pool; nothing that runs is ended for it.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: i32,
+
     /// How many replicas run when no demand is named.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100_000))]

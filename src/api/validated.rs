@@ -83,6 +83,8 @@ pub struct App {
     pub pool: Key,
     /// 1 is served first.
     pub priority: i32,
+    /// What part of the room it gets among its equals.
+    pub weight: i64,
     /// Replicas when `demand` holds no metric.
     pub replicas: i64,
     pub min: i64,
@@ -264,6 +266,7 @@ impl App {
             generation: raw.metadata.generation.unwrap_or(0),
             pool: Key::new(namespace, &spec.pool),
             priority: spec.priority,
+            weight: spec.weight.into(),
             replicas: spec.replicas.into(),
             min: spec.min_replicas.into(),
             max: spec.max_replicas.map_or(i64::MAX, i64::from),

@@ -62,7 +62,7 @@ pub(super) enum Band {
     Remainder,
 }
 
-/// An app's place in the order of service: by band, priority and share; the app's index decides what is equal.
+/// An app's place in the order of service: by band, priority and weighted share; the app's index decides what is equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
     pub band: Band,
@@ -178,13 +178,10 @@ impl<'a> Seat<'a> {
     }
 
     pub fn turn(&self, band: Band, app: usize) -> Turn {
+        let spec = self.claim.app;
+        let weight = if band == Band::Remainder { spec.remainder.unwrap_or(1) } else { spec.weight };
         let held = self.share.saturating_mul(self.count().max(0).unsigned_abs());
-        match band {
-            Band::Remainder => {
-                let weight = self.claim.app.remainder.unwrap_or(1).max(1).unsigned_abs();
-                Turn { band, rank: Rank::REMAINDER, share: held.saturating_mul(1000) / weight, app }
-            }
-            _ => Turn { band, rank: self.rank(band), share: held, app },
-        }
+        let share = held.saturating_mul(1000) / weight.max(1).unsigned_abs();
+        Turn { band, rank: self.rank(band), share, app }
     }
 }

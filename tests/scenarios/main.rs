@@ -215,6 +215,7 @@ fn set(app: &mut App, word: &str) {
     };
     match name {
         "priority" => app.priority = i32::try_from(number()).unwrap(),
+        "weight" => app.weight = number(),
         "replicas" => app.replicas = number(),
         "min" => app.min = number(),
         "max" => app.max = number(),
