@@ -5,6 +5,8 @@
 #[path = "scenarios/sim.rs"]
 mod sim;
 
+use microscaler::api::portion::Portion;
+use microscaler::api::protection::Protection;
 use microscaler::api::template::{Operator, Requirement};
 use microscaler::api::validated::{App, BaseKind, FallbackTo, Spread, TargetValue, Version};
 use microscaler::backend::End;
@@ -48,6 +50,20 @@ struct Cluster {
 }
 
 prop_compose! {
+    fn a_protection()(
+        protect_for_milliseconds in prop_oneof![Just(0_i64), Just(0), Just(2000)],
+        checkpointed in any::<bool>(),
+        max_unavailable in prop_oneof![
+            2 => Just(None),
+            1 => (0..3_i64).prop_map(|n| Some(Portion::Count(n))),
+            1 => Just(Some(Portion::Percent(30))),
+        ],
+    ) -> Protection {
+        Protection { protect_for_milliseconds, checkpointed, max_unavailable, even_for_more_important: false }
+    }
+}
+
+prop_compose! {
     fn an_app()(
         priority in 1..4_i32,
         cpu in prop_oneof![Just(500_i64), Just(1000), Just(1000), Just(2000), Just(3000)],
@@ -60,6 +76,7 @@ prop_compose! {
         only_x in 0..5,
         fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
         surge in 1..3_i64,
+        protection in a_protection(),
         base in prop_oneof![
             2 => Just(None),
             1 => (0..2).prop_map(|n| Some(pooled(&format!("group{n}")))),
@@ -84,7 +101,7 @@ prop_compose! {
             app.requirements = vec![Requirement { attribute, operator: Operator::In, values }];
         }
         app.fallback = fallback;
-        app.max_surge = surge;
+        (app.max_surge, app.protection) = (surge, protection);
         app.base = base;
         app
     }

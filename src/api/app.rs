@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::marathon::MarathonTerms;
+use super::protection::Protection;
 use super::status::AppStatus;
 use super::template::{Placement, Template};
 
@@ -106,6 +107,10 @@ pub struct MicroscaledAppSpec {
     /// How a changed template is rolled out.
     #[serde(default)]
     pub rollout: Rollout,
+
+    /// How far replicas that run are spared when others want their room.
+    #[serde(default)]
+    pub protection: Protection,
 
     /// How long to wait for the tasks of an agent that cannot be reached before they are replaced. Tasks that come back are then surplus.
     #[serde(default)]

@@ -9,6 +9,7 @@ use super::container::{Containerizer, Launch};
 use super::demand::{Demand, Source};
 use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
+use super::protection::Protection;
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
@@ -101,6 +102,7 @@ pub struct App {
     /// Decide and report, but do nothing.
     pub observed_only: bool,
     pub max_surge: i64,
+    pub protection: Protection,
     pub replace_unreachable_after_ms: u64,
     /// What one replica uses, its ports counted.
     pub size: Resources,
@@ -281,6 +283,7 @@ impl App {
             suspended: spec.suspend,
             observed_only: spec.mode == Mode::Observe,
             max_surge: spec.rollout.max_surge.into(),
+            protection: spec.protection,
             replace_unreachable_after_ms: unsigned(spec.replace_unreachable_after_milliseconds),
             size,
             version: version(&template, size),

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::claim::{Claim, is_live};
+use super::claim::{Claim, is_live, is_ready};
 use super::offers;
 use super::plan::{Plan, Stop, StopReason};
 use super::preempt::{Victims, freed, prune};
@@ -16,6 +16,7 @@ use super::resources::Resources;
 use super::rollout;
 use super::rooms::{Level, Rank, Rooms};
 use super::seat::{Band, Seat, Turn};
+use super::sparing::{Strength, Winner};
 use super::world::{AgentIx, AppView, Millis, World};
 use crate::api::validated::Key;
 
@@ -125,7 +126,8 @@ impl<'a> Allocation<'a> {
     fn keep_within_limits(&mut self) {
         let over = Resources::ZERO.minus_floor(self.rooms.limits.open(Rank::FIRST));
         if !over.is_zero() {
-            self.end_some(Rank::FIRST, over, Resources::ZERO, |_| true, &StopReason::OverLimits);
+            let winner = Winner { rank: Rank::FIRST, strength: Strength::Firm };
+            self.end_some(winner, over, Resources::ZERO, |_| true, &StopReason::OverLimits);
         }
     }
 
@@ -142,7 +144,10 @@ impl<'a> Allocation<'a> {
         // Everything wanted ranks before this.
         let (agents, stuck) = (&self.world.agents, self.rooms.stuck.clone());
         let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present) && !stuck.contains(&agent);
-        self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, present, &StopReason::Headroom);
+        let winner = Winner { rank: Rank(Rank::REMAINDER.0 - 1), strength: Strength::Reserve };
+        if !self.end_some(winner, headroom, spare, present, &StopReason::Headroom) {
+            self.wait_for_protected(winner.rank);
+        }
     }
 
     /// Whether room that is freed goes elsewhere, as it did of late.
@@ -152,19 +157,39 @@ impl<'a> Allocation<'a> {
 
     /// Nothing is freed now, but it may be then.
     pub fn try_again_later(&mut self) {
-        self.wake_at = Some(self.world.futile_until);
+        self.wake(self.world.futile_until);
     }
 
-    /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be.
-    fn end_some(&mut self, winner: Rank, need: Resources, room: Resources, on: impl Fn(AgentIx) -> bool, why: &StopReason) {
+    /// When the first replica less important than this ceases to be protected; more can be done then.
+    pub fn wait_for_protected(&mut self, rank: Rank) -> Option<Millis> {
+        let until = self.victims.as_ref()?.protected_below(rank)?;
+        self.wake(until);
+        Some(until)
+    }
+
+    fn wake(&mut self, at: Millis) {
+        self.wake_at = self.wake_at.into_iter().chain([at]).min();
+    }
+
+    /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be. Whether there is.
+    fn end_some(
+        &mut self,
+        winner: Winner,
+        need: Resources,
+        room: Resources,
+        on: impl Fn(AgentIx) -> bool,
+        why: &StopReason,
+    ) -> bool {
         let mut chosen = Vec::new();
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        if victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen) {
+        let is_met = victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen);
+        if is_met {
             prune(&mut chosen, |left| need.fits(room + freed(left)));
         }
         for victim in chosen {
             self.end(victim.app as usize, victim.task as usize, why.clone());
         }
+        is_met
     }
 
     /// This task ends.
@@ -174,6 +199,7 @@ impl<'a> Allocation<'a> {
         seat.ends.resize(tasks.len(), false);
         seat.ends[task] = true;
         seat.kept -= 1;
+        seat.ready_ends += i64::from(is_ready(&tasks[task]));
         seat.old -= i64::from(rollout::is_old(&tasks[task], spec));
         self.rooms.give(tasks[task].agent, tasks[task].resources);
         self.plan.stops.push(Stop { app: (*key).clone(), task: Arc::clone(&tasks[task].id), why });

@@ -29,6 +29,7 @@
 //! | how they get there before they are needed | `prepare` |
 //! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
+//! | what is spared | `sparing` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
@@ -57,6 +58,7 @@ mod rollout;
 mod rooms;
 mod seat;
 mod serve;
+mod sparing;
 pub mod standing;
 #[cfg(test)]
 mod testing;

@@ -178,6 +178,12 @@ pub enum Reason {
     FreedInVain {
         retry_in_ms: u64,
     },
+    /// Less important replicas could give way, but are protected; for so long at least.
+    OthersProtected {
+        for_ms: u64,
+    },
+    /// No more old replicas end in place of new ones: `maxUnavailable` is reached.
+    BudgetHolds,
     /// More important replicas hold the room, and a minimum takes nothing from them once they run.
     MinimumWaits {
         min: i64,

@@ -19,6 +19,7 @@ mod sim;
 use std::fmt::Write as _;
 
 use microscaler::api::app::{PolicyKind, SelectPolicy};
+use microscaler::api::portion::Portion;
 use microscaler::api::template::{Operator, Requirement};
 use microscaler::api::validated::{App, FallbackTo, RateLimit, Spread, TargetValue, Version};
 use microscaler::policy::plan::{Plan, StopReason};
@@ -233,6 +234,10 @@ fn set(app: &mut App, word: &str) {
         "memory" => app.size.memory = thousandths(value),
         "version" => app.version = Version(value.parse().unwrap()),
         "surge" => app.max_surge = number(),
+        "protect" => app.protection.protect_for_milliseconds = number(),
+        "checkpointed" => app.protection.checkpointed = value == "true",
+        "unavailable" => app.protection.max_unavailable = Some(Portion::Count(number())),
+        "even" => app.protection.even_for_more_important = value == "true",
         "suspended" => app.suspended = value == "true",
         "observed" => app.observed_only = value == "true",
         "patience" => app.replace_unreachable_after_ms = value.parse().unwrap(),

@@ -1,0 +1,33 @@
+//! How far replicas that run are spared when others want their room.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::portion::Portion;
+
+/// How far replicas that run are spared when others want their room. The minimums of more important apps and the pool's limits spare
+/// nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.evenForMoreImportant || has(self.maxUnavailable)")
+    .message("evenForMoreImportant needs maxUnavailable")
+    .field_path(".evenForMoreImportant"))]
+pub struct Protection {
+    /// A replica gives way to nobody before it is so old. Default: it may have to at once.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 604_800_000))]
+    pub protect_for_milliseconds: i64,
+
+    /// Replicas save their work as they go, so that little is lost when one ends: of those of equal priority, these give way first.
+    #[serde(default)]
+    pub checkpointed: bool,
+
+    /// How many of the replicas that are wanted may be unready at a time because of us: 2, or 20% of them, rounded up. Beyond that,
+    /// none that is ready ends for a rollout or for the pool's headroom. Default: no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Portion>,
+
+    /// Hold to maxUnavailable even when more important apps want the room.
+    #[serde(default)]
+    pub even_for_more_important: bool,
+}
