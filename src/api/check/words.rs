@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::quantity;
+use crate::api::{portion, quantity};
 
 const LONGEST_SHOWN: usize = 60;
 /// Names less alike than this (Jaro–Winkler, 0 to 1) are no help.
@@ -12,6 +12,7 @@ const ALIKE: f64 = 0.84;
 const PATTERNS: &[(&str, &str)] = &[
     (quantity::PATTERN, "not an amount: write a number with an optional suffix, such as 500m, 2, 64Mi or 1.5Gi"),
     (quantity::POSITIVE, "not an amount above 0: write a number with an optional suffix, such as 10, 500m or 1.5k"),
+    (portion::PATTERN, "not a number of replicas: write 2 or 20%"),
     (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits and '-', with a letter or digit at both ends"),
     (r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"),
     (r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be letters, digits, '-', '_' and '.', and must not start with a digit"),
