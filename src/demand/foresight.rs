@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::board::Board;
+use super::past::Past;
 use crate::api::validated::{Foresight, Key};
 use crate::engine::clock;
 use crate::forecast::Curve;
@@ -32,6 +33,8 @@ pub struct Foreseer {
     pub stale_after_ms: Millis,
     /// Where its history is kept beyond the life of this process.
     pub file: Option<PathBuf>,
+    /// Where else it can be read from.
+    pub past: Option<Past>,
 }
 
 impl Foreseer {
@@ -85,18 +88,41 @@ impl Foreseer {
         self.board.foresee(&self.app, &self.metric, Arc::new(curve), clock::instant());
     }
 
+    /// What was, by the metric's own source if that can tell, or else as it was written down.
     async fn load(&self, forecaster: &mut Forecaster) {
-        let Some(file) = &self.file else { return };
-        let text = match tokio::fs::read_to_string(file).await {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-            Err(error) => return warn!("{}: {error}: the forecast begins anew", file.display()),
-        };
         let now = clock::wall_ms();
-        for (at, value) in text.lines().filter_map(point).filter(|(at, _)| *at < now) {
+        let points = match self.remembered(now).await {
+            Some(points) => points,
+            None => self.written().await,
+        };
+        for (at, value) in points.into_iter().filter(|(at, _)| *at < now) {
             forecaster.history.note(at / self.terms.step_ms, Some(value));
         }
         debug!(app = %self.app, metric = %self.metric, steps = forecaster.history.known().count(), "history read");
+    }
+
+    async fn remembered(&self, now: u64) -> Option<Vec<(u64, f64)>> {
+        let past = self.past.as_ref()?;
+        let Foresight { step_ms, steps, .. } = self.terms;
+        match past.read(now.saturating_sub(step_ms * steps as u64), now, step_ms).await {
+            Ok(points) => Some(points),
+            Err(why) => {
+                warn!(app = %self.app, metric = %self.metric, "its history cannot be read: {why}");
+                None
+            }
+        }
+    }
+
+    async fn written(&self) -> Vec<(u64, f64)> {
+        let Some(file) = &self.file else { return Vec::new() };
+        match tokio::fs::read_to_string(file).await {
+            Ok(text) => text.lines().filter_map(point).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                warn!("{}: {error}: the forecast begins anew", file.display());
+                Vec::new()
+            }
+        }
     }
 
     async fn save(&self, forecaster: &Forecaster) {

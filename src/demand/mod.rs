@@ -13,7 +13,7 @@
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
-//! | what a metric will be | [`foresight`], [`crate::forecast`] |
+//! | what a metric will be, and was | [`foresight`], [`crate::forecast`], [`past`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
 //! | a server that is asked | [`http`], [`kafka`], [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
 //! | what the app's own tasks use | [`mesos`] |
@@ -36,6 +36,7 @@ pub mod kubernetes;
 pub mod link;
 pub mod mesos;
 pub mod nsq;
+pub mod past;
 pub mod pattern;
 pub mod poll;
 #[cfg(feature = "postgres")]

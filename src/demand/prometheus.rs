@@ -89,7 +89,11 @@ impl Query for InstantQuery {
     }
 }
 
-fn headers(spec: &Prometheus) -> Result<HeaderMap, String> {
+/// The headers of each request.
+///
+/// # Errors
+/// When one cannot be a header.
+pub(super) fn headers(spec: &Prometheus) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for header in &spec.custom_headers {
         let wrong = |problem: &dyn std::fmt::Display| format!("customHeaders: {}: {problem}", header.name);

@@ -15,6 +15,7 @@ use super::kafka::Lag;
 use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
 use super::nsq::Depth;
+use super::past::Past;
 use super::poll::{Polled, Query};
 use super::prometheus::InstantQuery;
 use super::push::PushDesk;
@@ -171,6 +172,15 @@ impl Sources {
         Feed { source: metric.source.clone(), _task: self.start(app, metric), forecast }
     }
 
+    fn context(&self, app: &Key) -> Context {
+        Context {
+            secrets: self.secrets.clone(),
+            namespace: app.namespace().into(),
+            servers: self.servers.clone(),
+            kubernetes: self.kubernetes.clone(),
+        }
+    }
+
     fn foreseer(&self, app: &Key, metric: &Metric, terms: Foresight) -> Foreseer {
         let name = format!("{}_{}_{}.csv", app.namespace(), app.name(), metric.name);
         Foreseer {
@@ -180,6 +190,7 @@ impl Sources {
             terms,
             stale_after_ms: metric.stale_after_ms,
             file: self.histories.as_ref().map(|directory| directory.join(name)),
+            past: Past::of(self.context(app), &metric.source),
         }
     }
 
@@ -187,8 +198,7 @@ impl Sources {
     fn start(&mut self, app: &Key, metric: &Metric) -> Option<Task> {
         let posts = self.desk.tally().of(metric.source.kind());
         let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
-        let (secrets, servers, kubernetes) = (self.secrets.clone(), self.servers.clone(), self.kubernetes.clone());
-        let context = || Context { secrets, namespace: app.namespace().into(), servers, kubernetes };
+        let context = || self.context(app);
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),

@@ -72,6 +72,17 @@ async fn the_value_follows_what_is_scraped() {
     kept.until_value(|value| is(value, 7.0)).await;
 }
 
+/// What is computed from the time is there for all times.
+#[tokio::test]
+async fn what_was_is_read_for_the_forecast() {
+    let server = prometheus(None);
+    let mut wave = query(&server.url(), "100 * (floor(time()) % 4 < bool 2)");
+    wave["forecast"] = json!({"horizonMilliseconds": 500, "stepMilliseconds": 500, "season": "4s", "historySeconds": 60});
+    let first = Fixture::of(wave).until(|reading| reading.foreseen.is_some()).await.foreseen.unwrap();
+    let near = |expected: f64| first.0.values.iter().filter(|value| (**value - expected).abs() < 30.0).count();
+    assert!(near(100.0) > 40 && near(0.0) > 40, "{:?}", first.0);
+}
+
 #[tokio::test]
 async fn what_is_no_number_is_said() {
     let server = prometheus(None);
