@@ -1,6 +1,7 @@
 //! Which sources run: one task for each metric of the specs in force.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -8,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::context::{Context, Servers};
+use super::foresight::Foreseer;
 use super::http::Document;
 use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
@@ -16,7 +18,7 @@ use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Mesos, Polling, Source};
-use crate::api::validated::{App, Key, Metric};
+use crate::api::validated::{App, Foresight, Key, Metric};
 use crate::backend::mesos::usage::Agents;
 use crate::policy::world::World;
 use crate::store::secrets::Secrets;
@@ -31,6 +33,8 @@ pub struct Sources {
     agents: Option<Arc<Agents>>,
     /// Where the tasks run of those apps whose usage is measured.
     seats: HashMap<Key, watch::Sender<Seats>>,
+    /// Where histories are kept, if anywhere.
+    histories: Option<PathBuf>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -44,6 +48,22 @@ struct AppFeeds {
 struct Feed {
     source: Source,
     _task: Option<Task>,
+    forecast: Option<(Foresight, JoinHandle<()>)>,
+}
+
+impl Feed {
+    /// Whether it goes on for this metric.
+    fn fits(&self, metric: &Metric) -> bool {
+        self.source == metric.source && self.forecast.as_ref().map(|(terms, _)| *terms) == metric.forecast
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.forecast {
+            task.abort();
+        }
+    }
 }
 
 /// A task that ends when dropped; nothing comes from it afterwards.
@@ -71,6 +91,7 @@ impl Sources {
             kubernetes: None,
             agents: None,
             seats: HashMap::new(),
+            histories: None,
             apps: HashMap::new(),
         }
     }
@@ -95,6 +116,13 @@ impl Sources {
             let now = world.apps.get(app).map_or_else(Seats::default, |view| seats(world, view));
             told.send_if_modified(|seats| (*seats != now).then(|| *seats = now).is_some());
         }
+    }
+
+    /// Keeps the histories of metrics that are foreseen in this directory.
+    #[must_use]
+    pub fn with_histories(mut self, directory: Option<PathBuf>) -> Self {
+        self.histories = directory;
+        self
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -123,8 +151,8 @@ impl Sources {
         let mut metrics = HashMap::with_capacity(app.demand.len());
         for metric in &app.demand {
             // An old source that does not fit is dropped, and so ended, before its successor starts.
-            let kept = old.remove(&metric.name).filter(|running| running.source == metric.source);
-            let running = kept.unwrap_or_else(|| Feed { source: metric.source.clone(), _task: self.start(&app.key, metric) });
+            let kept = old.remove(&metric.name).filter(|running| running.fits(metric));
+            let running = kept.unwrap_or_else(|| self.feed(&app.key, metric));
             metrics.insert(metric.name.clone(), running);
         }
         for (name, running) in old {
@@ -132,6 +160,23 @@ impl Sources {
             self.board.forget(&app.key, &name);
         }
         self.apps.insert(app.key.clone(), AppFeeds { spec: app.clone(), metrics });
+    }
+
+    fn feed(&mut self, app: &Key, metric: &Metric) -> Feed {
+        let forecast = metric.forecast.map(|terms| (terms, tokio::spawn(self.foreseer(app, metric, terms).run())));
+        Feed { source: metric.source.clone(), _task: self.start(app, metric), forecast }
+    }
+
+    fn foreseer(&self, app: &Key, metric: &Metric, terms: Foresight) -> Foreseer {
+        let name = format!("{}_{}_{}.csv", app.namespace(), app.name(), metric.name);
+        Foreseer {
+            board: self.board.clone(),
+            app: app.clone(),
+            metric: metric.name.clone(),
+            terms,
+            stale_after_ms: metric.stale_after_ms,
+            file: self.histories.as_ref().map(|directory| directory.join(name)),
+        }
     }
 
     /// Starts what brings the metric's values. What has no task has nothing to be asked: the desk brings pushed values to the board.

@@ -4,6 +4,7 @@
 #[path = "../support/adapter.rs"]
 mod adapter;
 mod fixture;
+mod foresight;
 mod http;
 mod kubernetes;
 mod nsq;
