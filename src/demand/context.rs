@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reqwest::Client;
 use serde::Serialize;
 
+use super::kafka::Cluster;
 use super::link::{Link, Links};
 use super::tls::Material;
 use crate::api::demand::Tls;
@@ -26,6 +27,9 @@ pub struct Context {
 #[derive(Default)]
 pub struct Servers {
     pub http: Links<Client>,
+    pub kafka: Links<Arc<Cluster>>,
+    #[cfg(feature = "postgres")]
+    pub postgres: Links<super::postgres::session::Session>,
 }
 
 impl Context {

@@ -11,11 +11,15 @@ use super::board::Board;
 use super::context::{Context, Servers};
 use super::foresight::Foreseer;
 use super::http::Document;
+use super::kafka::Lag;
 use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
 use super::nsq::Depth;
 use super::poll::{Polled, Query};
+use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+#[cfg(feature = "sqs")]
+use super::sqs::QueueAttributes;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Mesos, Polling, Source};
 use crate::api::validated::{App, Foresight, Key, Metric};
@@ -29,12 +33,12 @@ pub struct Sources {
     desk: Arc<PushDesk>,
     secrets: Arc<Secrets>,
     servers: Arc<Servers>,
+    /// Where histories are kept, if anywhere.
+    histories: Option<PathBuf>,
     kubernetes: Option<kube::Client>,
     agents: Option<Arc<Agents>>,
     /// Where the tasks run of those apps whose usage is measured.
     seats: HashMap<Key, watch::Sender<Seats>>,
-    /// Where histories are kept, if anywhere.
-    histories: Option<PathBuf>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -88,12 +92,19 @@ impl Sources {
             desk,
             secrets,
             servers: Arc::default(),
+            histories: None,
             kubernetes: None,
             agents: None,
             seats: HashMap::new(),
-            histories: None,
             apps: HashMap::new(),
         }
+    }
+
+    /// Keeps the histories of metrics that are foreseen in this directory.
+    #[must_use]
+    pub fn with_histories(mut self, directory: Option<PathBuf>) -> Self {
+        self.histories = directory;
+        self
     }
 
     /// Where there is a Kubernetes: its API server, which metrics may be read from.
@@ -116,13 +127,6 @@ impl Sources {
             let now = world.apps.get(app).map_or_else(Seats::default, |view| seats(world, view));
             told.send_if_modified(|seats| (*seats != now).then(|| *seats = now).is_some());
         }
-    }
-
-    /// Keeps the histories of metrics that are foreseen in this directory.
-    #[must_use]
-    pub fn with_histories(mut self, directory: Option<PathBuf>) -> Self {
-        self.histories = directory;
-        self
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -191,6 +195,16 @@ impl Sources {
             Source::Nsq(spec) => polled(&spec.polling, Depth::new(context(), spec), gauge),
             Source::Kubernetes(spec) => polled(&spec.polling, ServedMetric::new(context(), spec), gauge),
             Source::Mesos(spec) => polled(&spec.polling, self.usage(app, spec), gauge),
+            Source::Prometheus(spec) => polled(&spec.polling, InstantQuery::new(context(), spec), gauge),
+            #[cfg(feature = "sqs")]
+            Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
+            #[cfg(not(feature = "sqs"))]
+            Source::Sqs(_) => left_out(&metric.source, &gauge),
+            Source::Kafka(spec) => polled(&spec.polling, Ok(Lag::new(context(), spec)), gauge),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(spec) => polled(&spec.polling, Ok(super::postgres::Number::new(context(), spec)), gauge),
+            #[cfg(not(feature = "postgres"))]
+            Source::Postgres(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -232,4 +246,11 @@ fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) ->
             None
         }
     }
+}
+
+/// What cannot be read, as its client was not built in.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(source: &Source, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {}", source.kind()));
+    None
 }

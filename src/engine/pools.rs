@@ -233,9 +233,9 @@ fn drive<B: Backend + 'static>(
         pool: spec.pool.clone(),
         specs,
         sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
+            .with_histories(shared.histories.clone())
             .on_kubernetes(shared.frameworks.client())
-            .on_mesos(agents)
-            .with_histories(shared.histories.clone()),
+            .on_mesos(agents),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

@@ -6,7 +6,14 @@ mod adapter;
 mod fixture;
 mod foresight;
 mod http;
+mod http_tls;
+mod https;
+mod kafka;
 mod kubernetes;
 mod nsq;
+mod postgres;
+mod prometheus;
 mod pushed;
 mod simulated;
+#[cfg(feature = "sqs")]
+mod sqs;

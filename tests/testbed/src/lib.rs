@@ -52,7 +52,7 @@ pub use daemon::{Arguments, Daemon, Recipe};
 pub use docker::{Docker, docker_container};
 pub use features::{Feature, can, can_or_skip};
 pub use handle::AgentHandle;
-pub use install::{BUSYBOX, Extra, busybox_image, busybox_image_with, install, install_kubernetes};
+pub use install::{BUSYBOX, Extra, busybox_image, busybox_image_with, install, install_kubernetes, install_server};
 pub use kubernetes::ControlPlane;
 pub use ports::Port;
 pub use server::{Server, Stopped};
