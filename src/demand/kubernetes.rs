@@ -145,7 +145,7 @@ impl Query for ServedMetric {
             }
             KubernetesMetric::Object(metric) => {
                 let (resource, name) = (self.resource(&metric.described_object).await?, &*metric.described_object.name);
-                let selectors = [("metricstr", metric.selector.as_deref())];
+                let selectors = [("metricLabelSelector", metric.selector.as_deref())];
                 let values = self.custom(&[resource, name], &metric.metric_name, &selectors).await?;
                 if values.len() > 1 {
                     return Err(format!(
@@ -157,7 +157,8 @@ impl Query for ServedMetric {
                 (&metric.metric_name, values)
             }
             KubernetesMetric::Pods(metric) => {
-                let selectors = [("labelSelector", metric.pod_selector.as_deref()), ("metricstr", metric.selector.as_deref())];
+                let selectors =
+                    [("labelSelector", metric.pod_selector.as_deref()), ("metricLabelSelector", metric.selector.as_deref())];
                 (&metric.metric_name, self.custom(&["pods", "*"], &metric.metric_name, &selectors).await?)
             }
         };

@@ -24,6 +24,7 @@ const PATTERNS: &[(&str, &str)] = &[
         "must be the id of an app such as /shop/search: lower case letters, digits, '-' and '.' between slashes",
     ),
     (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
+    (r"^(auto|([0-9]{1,9}(ms|s|m|h|d))+)$", "must be auto or a time such as 24h, 7d or 90s"),
     (r"^[^/?#@ \t\r\n]+:[0-9]{1,5}$", "must be HOST:PORT"),
     (r"^[^/%?# \t\r\n]+$", "must be a name without '/', '%', '?', '#' and blanks"),
     (r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?v[a-z0-9]+$", "must be a version such as v1 or networking.k8s.io/v1"),
