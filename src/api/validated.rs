@@ -11,6 +11,7 @@ use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
+use crate::demand::schedule::Windows;
 use crate::policy::resources::Resources;
 
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
@@ -352,6 +353,15 @@ fn room(marathon: &Marathon) -> Result<RoomOf, Invalid> {
 
 fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     let field = |name: &str| format!("spec.demand[{index}].{name}");
+    if let Source::Schedule(spec) = &demand.source {
+        Windows::read(spec).map_err(|error| Invalid::Field {
+            field: field(&format!("schedule.{}", error.field())),
+            problem: error.to_string(),
+        })?;
+        let (name, source) = (demand.name.as_str().into(), demand.source.clone());
+        // It is made of replicas already, and stays what it is until it says something else.
+        return Ok(Some(Metric { name, source, target: TargetValue::Average(1.0), stale_after_ms: u64::MAX }));
+    }
     let Some(target) = &demand.target else { return Ok(None) };
     let target = match (&target.value, &target.average_value) {
         (Some(value), _) => TargetValue::Value(positive(&field("target.value"), value)?),

@@ -16,6 +16,8 @@ pub enum Posted {
     Value(f64),
     /// Why there is no value, in words.
     Failure(String),
+    /// There is nothing to say now, on purpose.
+    Silent,
 }
 
 /// A metric that has changed since it was last taken.
@@ -59,7 +61,8 @@ impl Board {
     /// that is no possible amount of demand counts as a failure.
     pub fn post(&self, app: &Key, metric: &str, posted: Posted, at: Instant) {
         let posted = match posted {
-            Posted::Value(value) => amount(value),
+            Posted::Value(value) => amount(value).map(Some),
+            Posted::Silent => Ok(None),
             Posted::Failure(why) => Err(why),
         };
         self.lock().post(app, metric, posted, at);
@@ -90,7 +93,7 @@ impl Board {
 }
 
 impl State {
-    fn post(&mut self, app: &Key, metric: &str, posted: Result<f64, String>, at: Instant) {
+    fn post(&mut self, app: &Key, metric: &str, posted: Result<Option<f64>, String>, at: Instant) {
         if !self.slots.get(app).is_some_and(|metrics| metrics.contains_key(metric)) {
             self.slots.entry(app.clone()).or_default().insert(metric.into(), Slot::default());
         }
@@ -98,7 +101,10 @@ impl State {
         let name = name.clone();
         let Some(slot) = self.slots.get_mut(app).and_then(|metrics| metrics.get_mut(metric)) else { return };
         match posted {
-            Ok(value) => slot.reading = Reading { value: Some((value, clock::to_millis(at))), failure: None },
+            Ok(value) => {
+                (slot.reading.silent, slot.reading.failure) = (value.is_none(), None);
+                slot.reading.value = value.map(|value| (value, clock::to_millis(at)));
+            }
             Err(why) => slot.reading.failure = Some(why.into()),
         }
         if slot.since.is_none() {
@@ -163,7 +169,7 @@ mod tests {
         assert_eq!(updates.iter().map(|u| &*u.metric).collect::<Vec<_>>(), ["waiting", "other"]);
         assert_eq!(updates[0].at, t0);
         let arrived = clock::to_millis(t0 + Duration::from_millis(5));
-        assert_eq!(updates[0].reading, Reading { value: Some((2.0, arrived)), failure: None });
+        assert_eq!(updates[0].reading, Reading { value: Some((2.0, arrived)), failure: None, ..Reading::default() });
         assert!(board.take().is_empty());
     }
 
@@ -175,7 +181,7 @@ mod tests {
         board.post(&app, "m", Posted::Failure("no answer".into()), later);
         let arrived = clock::to_millis(t0);
         let reading = board.take().remove(0).reading;
-        assert_eq!(reading, Reading { value: Some((3.0, arrived)), failure: Some("no answer".into()) });
+        assert_eq!(reading, Reading { value: Some((3.0, arrived)), failure: Some("no answer".into()), ..Reading::default() });
         board.post(&app, "m", Posted::Value(4.0), later);
         assert_eq!(board.take()[0].reading.failure, None);
     }
@@ -188,7 +194,7 @@ mod tests {
         {
             board.post(&app, "m", Posted::Value(value), t0);
             let reading = board.take().remove(0).reading;
-            assert_eq!(reading, Reading { value: None, failure: Some(why.into()) });
+            assert_eq!(reading, Reading { value: None, failure: Some(why.into()), ..Reading::default() });
         }
         assert!(amount(-0.0).is_ok_and(f64::is_sign_positive));
     }

@@ -14,6 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
+//! | windows of time | [`schedule`] |
 //! | a server that is asked | [`http`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
@@ -32,6 +33,7 @@ pub mod link;
 pub mod pattern;
 pub mod poll;
 pub mod push;
+pub mod schedule;
 pub mod simulated;
 pub mod sources;
 pub mod tls;
@@ -72,6 +74,11 @@ impl Gauge {
     pub fn value(&self, value: f64) {
         self.posts.fetch_add(1, Ordering::Relaxed);
         self.post(Posted::Value(value));
+    }
+
+    /// From now on there is nothing to say, on purpose.
+    pub fn silence(&self) {
+        self.post(Posted::Silent);
     }
 
     /// An attempt to read a value failed just now; `why` is shown to people.

@@ -1,6 +1,7 @@
 //! Which sources run: one task for each metric of the specs in force.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -10,6 +11,7 @@ use super::context::{Context, Servers};
 use super::http::Document;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
+use super::schedule::Windows;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Polling, Source};
 use crate::api::validated::{App, Key, Metric};
@@ -102,6 +104,7 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            Source::Schedule(spec) => kept(Windows::read(spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -127,13 +130,18 @@ fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
     Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
 }
 
-/// A query that could be made is asked from now on; of another, all that there is to know is why not.
-fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) -> Option<Task> {
-    match query {
-        Ok(query) => Some(spawn(Polled { rhythm: polling.into(), query }, gauge)),
+/// A source that could be made; of another, all that there is to know is why not.
+fn kept(source: Result<impl DemandSource, impl Display>, gauge: Gauge) -> Option<Task> {
+    match source {
+        Ok(source) => Some(spawn(source, gauge)),
         Err(why) => {
-            gauge.failure(why);
+            gauge.failure(why.to_string());
             None
         }
     }
+}
+
+/// A query is asked from now on.
+fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) -> Option<Task> {
+    kept(query.map(|query| Polled { rhythm: polling.into(), query }), gauge)
 }

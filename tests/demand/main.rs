@@ -4,4 +4,5 @@
 mod fixture;
 mod http;
 mod pushed;
+mod schedule;
 mod simulated;

@@ -172,7 +172,7 @@ impl Sim {
     pub fn push(&mut self, name: &str, value: f64) {
         let now = self.now;
         for reading in &mut self.view(name).readings {
-            *reading = Reading { value: Some((value, now)), failure: None };
+            *reading = Reading { value: Some((value, now)), failure: None, ..Reading::default() };
         }
     }
 

@@ -9,12 +9,14 @@ use super::secret::SecretRef;
 
 mod http;
 mod polling;
+mod schedule;
 mod simulated;
 mod target;
 mod tls;
 
 pub use http::Http;
 pub use polling::Polling;
+pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::Target;
 pub use tls::Tls;
@@ -22,8 +24,8 @@ pub use tls::Tls;
 /// One metric of demand. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.remainder) != has(self.target)")
-    .message("a target is needed, and only remainder has none"))]
+#[x_kube(validation = Rule::new("(has(self.remainder) || has(self.schedule)) != has(self.target)")
+    .message("a target is needed, and only remainder and schedule have none"))]
 pub struct Demand {
     /// Name of the metric, unique within the app. It is part of the push address.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -37,7 +39,7 @@ pub struct Demand {
     pub target: Option<Target>,
 
     /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for what is
-    /// polled (and never less than five polls), not used by simulated.
+    /// polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
@@ -54,6 +56,8 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// A number of replicas, or a factor for the other metrics, in a window of time.
+    Schedule(Schedule),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -77,7 +81,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 4] = ["push", "simulated", "http", "schedule"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -86,6 +90,7 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Schedule(_) => "schedule",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -95,7 +100,7 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
-            Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
+            Self::Push(_) | Self::Simulated(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }
 

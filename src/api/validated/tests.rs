@@ -69,7 +69,7 @@ fn targets_and_ages_are_plain_numbers() {
         read,
         [
             ("a", TargetValue::Average(1.5), 60_000),
-            ("b", TargetValue::Value(7.0), 10_000),
+            ("b", TargetValue::Value(7.0), 20_000),
             ("c", TargetValue::Value(2000.0), 9),
             ("d", TargetValue::Value(1.0), u64::MAX),
         ]
@@ -82,6 +82,18 @@ fn a_target_of_zero_is_no_target() {
     let demand = json!([{"name": "a", "push": {}, "target": {"averageValue": 0}}]);
     let error = App::read(&app(json!({ "demand": demand }))).unwrap_err();
     assert_eq!(error.to_string(), "spec.demand[0].target.averageValue: must be more than 0");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_kept_is_refused() {
+    let read = |end: &str| {
+        let schedule = json!({"timezone": "Europe/London", "start": "0 8 * * *", "end": end, "replicas": 3});
+        App::read(&app(json!({"demand": [{"name": "a", "schedule": schedule}]})))
+    };
+    let error = read("0 0 31 4 *").unwrap_err();
+    assert_eq!(error.to_string(), "spec.demand[0].schedule.end: 0 0 31 4 * never comes");
+    let metric = &read("0 18 * * *").unwrap().demand[0];
+    assert_eq!((metric.target, metric.stale_after_ms), (TargetValue::Average(1.0), u64::MAX));
 }
 
 #[test]
