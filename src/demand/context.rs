@@ -24,6 +24,8 @@ pub struct Context {
 #[derive(Default)]
 pub struct Servers {
     pub http: Links<Client>,
+    #[cfg(feature = "keda")]
+    pub grpc: Links<tonic::transport::Channel>,
 }
 
 impl Context {

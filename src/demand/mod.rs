@@ -12,10 +12,10 @@
 //! | which tasks run for which specs | [`sources`] |
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
-//! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
+//! | secrets, TLS, HTTP, gRPC | [`context`], [`tls`], [`web`], `grpc` |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
 //! | windows of time | [`schedule`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], `keda` |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -28,7 +28,11 @@ use crate::engine::clock;
 
 pub mod board;
 pub mod context;
+#[cfg(feature = "keda")]
+pub mod grpc;
 pub mod http;
+#[cfg(feature = "keda")]
+pub mod keda;
 pub mod link;
 pub mod pattern;
 pub mod poll;

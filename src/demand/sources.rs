@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::http::Document;
+#[cfg(feature = "keda")]
+use super::keda::External;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::schedule::Windows;
@@ -104,6 +106,10 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            #[cfg(feature = "keda")]
+            Source::Keda(spec) => Some(spawn(External::new(context(), app, spec), gauge)),
+            #[cfg(not(feature = "keda"))]
+            Source::Keda(_) => left_out("keda", &gauge),
             Source::Schedule(spec) => kept(Windows::read(spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
@@ -139,6 +145,13 @@ fn kept(source: Result<impl DemandSource, impl Display>, gauge: Gauge) -> Option
             None
         }
     }
+}
+
+/// Of a kind of source that is left out of this build, that is all there is to know.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(kind: &str, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {kind}"));
+    None
 }
 
 /// A query is asked from now on.

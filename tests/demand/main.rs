@@ -3,6 +3,8 @@
 
 mod fixture;
 mod http;
+#[cfg(feature = "keda")]
+mod keda;
 mod pushed;
 mod schedule;
 mod simulated;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::secret::SecretRef;
 
 mod http;
+mod keda;
 mod polling;
 mod schedule;
 mod simulated;
@@ -15,6 +16,7 @@ mod target;
 mod tls;
 
 pub use http::Http;
+pub use keda::Keda;
 pub use polling::Polling;
 pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -56,6 +58,8 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// A metric of a KEDA external scaler.
+    Keda(Keda),
     /// A number of replicas, or a factor for the other metrics, in a window of time.
     Schedule(Schedule),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
@@ -81,7 +85,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 4] = ["push", "simulated", "http", "schedule"];
+    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "keda", "schedule"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -90,6 +94,7 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Keda(_) => "keda",
             Self::Schedule(_) => "schedule",
             Self::Remainder(_) => "remainder",
         }
@@ -100,6 +105,7 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Keda(keda) => Some(&keda.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }
