@@ -241,6 +241,8 @@ pub enum Invalid {
 const DEFAULT_DOWN_WINDOW_MS: u64 = 2000;
 const PUSH_STALE_AFTER_MS: u64 = 60_000;
 const POLLED_STALE_AFTER_MS: u64 = 5000;
+/// Two and a half times the minute after which OpenTelemetry's SDKs send.
+const TELEMETRY_STALE_AFTER_MS: u64 = 150_000;
 
 impl App {
     /// Reads a `MicroscaledApp`.
@@ -371,6 +373,7 @@ fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
         (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
+        (Source::OpenTelemetry(_), None) => TELEMETRY_STALE_AFTER_MS,
         (_, None) => u64::MAX,
     };
     let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);

@@ -13,7 +13,7 @@
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP, gRPC | [`context`], [`tls`], [`web`], `grpc` |
-//! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
+//! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
 //! | windows of time | [`schedule`] |
 //! | a server that is asked | [`http`], `keda` |
 //!
@@ -40,6 +40,8 @@ pub mod push;
 pub mod schedule;
 pub mod simulated;
 pub mod sources;
+#[cfg(feature = "open-telemetry")]
+pub mod telemetry;
 pub mod tls;
 pub mod trace;
 pub mod web;

@@ -14,6 +14,8 @@ use super::keda::External;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::schedule::Windows;
+#[cfg(feature = "open-telemetry")]
+use super::telemetry::Awaited;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Polling, Source};
 use crate::api::validated::{App, Key, Metric};
@@ -110,6 +112,12 @@ impl Sources {
             Source::Keda(spec) => Some(spawn(External::new(context(), app, spec), gauge)),
             #[cfg(not(feature = "keda"))]
             Source::Keda(_) => left_out("keda", &gauge),
+            #[cfg(feature = "open-telemetry")]
+            Source::OpenTelemetry(spec) => {
+                Some(spawn(Awaited { desk: self.desk.telemetry().clone(), spec: spec.clone() }, gauge))
+            }
+            #[cfg(not(feature = "open-telemetry"))]
+            Source::OpenTelemetry(_) => left_out("openTelemetry", &gauge),
             Source::Schedule(spec) => kept(Windows::read(spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }

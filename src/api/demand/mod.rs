@@ -9,6 +9,7 @@ use super::secret::SecretRef;
 
 mod http;
 mod keda;
+mod open_telemetry;
 mod polling;
 mod schedule;
 mod simulated;
@@ -17,6 +18,7 @@ mod tls;
 
 pub use http::Http;
 pub use keda::Keda;
+pub use open_telemetry::{Aggregate, OpenTelemetry};
 pub use polling::Polling;
 pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -40,7 +42,7 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for what is
+    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 150000 for openTelemetry, 5000 for what is
     /// polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
@@ -60,6 +62,8 @@ pub enum Source {
     Http(Http),
     /// A metric of a KEDA external scaler.
     Keda(Keda),
+    /// A metric that is pushed to Microscaler in OpenTelemetry's protocol.
+    OpenTelemetry(OpenTelemetry),
     /// A number of replicas, or a factor for the other metrics, in a window of time.
     Schedule(Schedule),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
@@ -85,7 +89,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "keda", "schedule"];
+    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "keda", "openTelemetry", "schedule"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -95,6 +99,7 @@ impl Source {
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
             Self::Keda(_) => "keda",
+            Self::OpenTelemetry(_) => "openTelemetry",
             Self::Schedule(_) => "schedule",
             Self::Remainder(_) => "remainder",
         }
@@ -106,7 +111,7 @@ impl Source {
         match self {
             Self::Http(http) => Some(&http.polling),
             Self::Keda(keda) => Some(&keda.polling),
-            Self::Push(_) | Self::Simulated(_) | Self::Schedule(_) | Self::Remainder(_) => None,
+            Self::Push(_) | Self::Simulated(_) | Self::OpenTelemetry(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }
 
