@@ -13,6 +13,7 @@
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP, gRPC | [`context`], [`tls`], [`web`], `grpc` |
+//! | what a metric will be | [`foresight`], [`crate::forecast`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
 //! | windows of time | [`schedule`] |
 //! | a server that is asked | [`http`], `keda` |
@@ -28,6 +29,7 @@ use crate::engine::clock;
 
 pub mod board;
 pub mod context;
+pub mod foresight;
 #[cfg(feature = "keda")]
 pub mod grpc;
 pub mod http;

@@ -1,10 +1,11 @@
 //! Metrics that say something only in their windows of time: a number of replicas, or how much the other metrics count.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::plan::Reason;
 use super::want::Said;
-use super::world::Reading;
+use super::world::{Foreseen, Reading};
 use crate::api::demand::{Effect, Schedule, Source};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, Metric};
@@ -15,15 +16,15 @@ pub(super) fn factor(app: &App, readings: &[Reading]) -> f64 {
     factors.filter_map(|(_, reading)| reading.value).map(|(factor, _)| factor).product()
 }
 
-/// The reading as it counts; what a schedule says is not demand.
+/// The reading as it counts, and what it will be; what a schedule says is not demand.
 pub(super) fn weighed<'a>(metric: &Metric, reading: &'a Reading, factor: f64) -> Cow<'a, Reading> {
-    match reading.value {
-        #[allow(clippy::float_cmp, reason = "exactly 1 is the product of no factors")]
-        Some((value, at)) if factor != 1.0 && effect(metric).is_none() => {
-            Cow::Owned(Reading { value: Some((value * factor, at)), ..reading.clone() })
-        }
-        _ => Cow::Borrowed(reading),
+    #[allow(clippy::float_cmp, reason = "exactly 1 is the product of no factors")]
+    if factor == 1.0 || effect(metric).is_some() {
+        return Cow::Borrowed(reading);
     }
+    let value = reading.value.map(|(value, at)| (value * factor, at));
+    let foreseen = reading.foreseen.as_ref().map(|Foreseen(curve)| Foreseen(Arc::new(curve.times(factor))));
+    Cow::Owned(Reading { value, foreseen, ..reading.clone() })
 }
 
 /// What a metric says that is silent on purpose, or a schedule in its window: neither is ever stale, and silence does not hold anything.

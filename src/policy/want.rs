@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::plan::{Reason, Unknown};
 use super::schedule;
-use super::world::{Millis, Reading};
+use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
 
@@ -33,6 +33,8 @@ pub(super) struct Standing {
     pub ready: i64,
     /// Since when its metrics could have had a value.
     pub since: Millis,
+    /// How long its replicas take until they serve.
+    pub start_ms: Millis,
 }
 
 /// What one metric says.
@@ -116,12 +118,37 @@ fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now:
         return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
     let computed = usable.filter(|_| !old).map(|(value, _)| replicas_for(app, metric, value, standing));
+    let (computed, wake_at) = foreseen(app, metric, reading, computed, (standing, wake_at), now);
     let replicas = computed.as_ref().map(|(replicas, _)| *replicas);
     let reason = match (state, computed) {
         (DemandState::Fresh, Some((_, reason))) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
     Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+}
+
+/// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
+fn foreseen(
+    app: &App,
+    metric: &Metric,
+    reading: &Reading,
+    now_asked: Option<(i64, Reason)>,
+    (standing, wake_at): (Standing, Option<Millis>),
+    now: Millis,
+) -> (Option<(i64, Reason)>, Option<Millis>) {
+    let curve = reading.foreseen.as_ref().map(|Foreseen(curve)| curve).filter(|curve| curve.trusted);
+    let (Some(curve), Some(forecast), Some(asked)) = (curve, metric.forecast, now_asked.as_ref()) else {
+        return (now_asked, wake_at);
+    };
+    let until = now.saturating_add(forecast.horizon_ms).saturating_add(standing.start_ms);
+    let Some((value, at)) = curve.most(now, until) else { return (now_asked, wake_at) };
+    let wake_at = Some(wake_at.map_or(curve.step_ends(now), |wake_at| wake_at.min(curve.step_ends(now))));
+    let (replicas, _) = replicas_for(app, metric, value, standing);
+    if replicas <= asked.0 {
+        return (now_asked, wake_at);
+    }
+    let reason = Reason::Foreseen { name: metric.name.clone(), value, in_ms: at.saturating_sub(now), replicas };
+    (Some((replicas, reason)), wake_at)
 }
 
 fn why(reading: &Reading, age_ms: u64) -> Unknown {
@@ -172,11 +199,12 @@ mod tests {
 
     use super::super::testing::{app, demand, reading};
     use super::*;
+    use crate::forecast::Curve;
 
     const NOW: Millis = 100_000;
 
     fn at(current: i64) -> Standing {
-        Standing { current, ready: current, since: 0 }
+        Standing { current, ready: current, since: 0, start_ms: 0 }
     }
 
     fn of(app: &App, value: f64, standing: Standing) -> i64 {
@@ -278,6 +306,37 @@ mod tests {
         assert_eq!(with_second(Some(7), Reading::default(), 9).replicas, 7, "no value has ever come");
     }
 
+    /// A metric of 1 per replica with a horizon of 1 s, and what is asked at its value of 4 when this is foreseen in steps of 500 ms.
+    fn with_forecast(values: &[f64], trusted: bool, reading: Reading) -> Asked {
+        let metric = json!({"name": "load", "push": {}, "target": {"averageValue": 1}, "forecast": {"horizonSeconds": 1},
+            "staleAfterMilliseconds": 5000});
+        let app = app("a", json!({"demand": [metric]}));
+        let curve = Curve { begins: NOW, step_ms: 500, values: values.to_vec(), trusted, error: None, seasons: Vec::new() };
+        let reading = Reading { foreseen: Some(Foreseen(Arc::new(curve))), ..reading };
+        asked(&app, &[reading], at(4), NOW)
+    }
+
+    #[test]
+    fn what_is_foreseen_within_the_horizon_raises() {
+        let raised = with_forecast(&[4.0, 9.0, 7.0, 80.0], true, reading(4.0, NOW));
+        assert_eq!((raised.replicas, raised.wake_at), (9, Some(NOW + 500)));
+        assert_eq!(raised.reasons[0].to_string(), "load is expected to reach 9 in 500 ms: 9 replicas");
+        assert_eq!(with_forecast(&[4.0, 9.0], false, reading(4.0, NOW)).replicas, 4, "it has been wrong of late");
+        assert_eq!(with_forecast(&[], true, reading(4.0, NOW)).replicas, 4);
+        assert_eq!(with_forecast(&[9.0], true, reading(4.0, NOW - 9000)).replicas, 4, "what is stale holds");
+    }
+
+    #[test]
+    fn what_is_foreseen_never_lowers() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..1000 {
+            let curve: Vec<f64> = (0..random.usize(0..6)).map(|_| 10.0 * random.f64()).collect();
+            let value = 10.0 * random.f64();
+            let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
+            assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
+        }
+    }
+
     #[test]
     fn wakes_when_the_value_goes_stale() {
         assert_eq!(with_second(None, reading(6.0, NOW - 1000), 9).wake_at, Some(NOW - 1000 + 5001));
@@ -328,6 +387,8 @@ mod tests {
         assert_eq!(twice.reasons[1].to_string(), "demand counts 2 times by schedule rush");
         assert_eq!(beside(&json!({"factor": 0.5}), reading(0.5, 0), 4).replicas, 2);
         assert_eq!(beside(&json!({"factor": 2}), silent(), 4).replicas, 4);
+        let curve = Curve { begins: 0, step_ms: 100, values: vec![3.0], trusted: true, error: None, seasons: Vec::new() };
+        assert_eq!(curve.times(1.5).values, [4.5], "what is foreseen counts likewise");
         assert_eq!(beside(&json!({"factor": 2}), silent(), 4).wake_at, Some(NOW + 60_001), "only the other one goes stale");
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::secret::SecretRef;
 
+mod forecast;
 mod http;
 mod keda;
 mod open_telemetry;
@@ -16,6 +17,7 @@ mod simulated;
 mod target;
 mod tls;
 
+pub use forecast::Forecast;
 pub use http::Http;
 pub use keda::Keda;
 pub use open_telemetry::{Aggregate, OpenTelemetry};
@@ -28,8 +30,13 @@ pub use tls::Tls;
 /// One metric of demand. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.remainder) || has(self.schedule)) != has(self.target)")
-    .message("a target is needed, and only remainder and schedule have none"))]
+#[x_kube(
+    validation = Rule::new("(has(self.remainder) || has(self.schedule)) != has(self.target)")
+        .message("a target is needed, and only remainder and schedule have none"),
+    validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
+        .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
+        .field_path(".forecast"),
+)]
 pub struct Demand {
     /// Name of the metric, unique within the app. It is part of the push address.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -42,8 +49,12 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 150000 for openTelemetry, 5000 for what is
-    /// polled (and never less than five polls), not used by simulated and schedule.
+    /// Start replicas for what the metric is expected to be. Default: not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
+
+    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 150000 for openTelemetry,
+    /// 5000 for what is polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
