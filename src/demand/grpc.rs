@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::link::Trouble;
 use super::tls::Material;
-use super::web::innermost;
+use super::web::root_cause;
 
 /// A server that does not answer at all is not waited for any longer: others wait for the same connection.
 const TO_CONNECT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub async fn connect(address: &str, material: Option<&Material>) -> Result<Chann
         let (address, tls) = (address.clone(), tls.clone());
         async move { open(&address, tls).await.map(TokioIo::new) }
     });
-    endpoint.connect_with_connector(connector).await.map_err(|error| innermost(&error))
+    endpoint.connect_with_connector(connector).await.map_err(|error| root_cause(&error))
 }
 
 type Stream = Either<TcpStream, tokio_rustls::client::TlsStream<TcpStream>>;
@@ -70,7 +70,7 @@ fn http2(mut config: ClientConfig) -> ClientConfig {
 pub fn trouble(call: &str, status: &Status, discreet: bool) -> Trouble {
     match status.source() {
         // Not the server's answer, but what became of the connection.
-        Some(source) => Trouble::Connection(format!("{call}: {}", innermost(source))),
+        Some(source) => Trouble::Connection(format!("{call}: {}", root_cause(source))),
         None if discreet || status.message().is_empty() => Trouble::Answer(format!("{call}: {}", status.code())),
         None => Trouble::Answer(format!("{call}: {}: {}", status.code(), shown(status.message()))),
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  simulated ─┐
-//!  http ──────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
+//!  http … ────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
 //!  push ──────┘
 //! ```
 //!
@@ -16,7 +16,8 @@
 //! | what a metric will be | [`foresight`], [`crate::forecast`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
 //! | windows of time | [`schedule`] |
-//! | a server that is asked | [`http`], `keda` |
+//! | a server that is asked | [`http`], [`kafka`], `keda`, [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
+//! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -33,15 +34,24 @@ pub mod foresight;
 #[cfg(feature = "keda")]
 pub mod grpc;
 pub mod http;
+pub mod kafka;
 #[cfg(feature = "keda")]
 pub mod keda;
+pub mod kubernetes;
 pub mod link;
+pub mod mesos;
+pub mod nsq;
 pub mod pattern;
 pub mod poll;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod prometheus;
 pub mod push;
 pub mod schedule;
 pub mod simulated;
 pub mod sources;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 #[cfg(feature = "open-telemetry")]
 pub mod telemetry;
 pub mod tls;

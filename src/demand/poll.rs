@@ -10,10 +10,10 @@ use crate::api::demand::Polling;
 
 /// A source that keeps failing is asked no less often than this, unless its own interval is longer.
 const SLOWEST: Duration = Duration::from_secs(30);
-/// However often a server tells of changes, it is asked no more often than this.
-const SOONEST: Duration = Duration::from_millis(10);
 /// How much longer each further interval is while the value stays what it is.
 const CALMING: f64 = 1.25;
+/// However often a server tells of changes, it is asked no more often than it may be polled.
+const FASTEST: Duration = Duration::from_millis(10);
 
 /// Something that can be asked for the value of one metric.
 pub trait Query: Send + Sync + 'static {
@@ -23,8 +23,7 @@ pub trait Query: Send + Sync + 'static {
     /// In words that people read.
     fn ask(&self) -> impl Future<Output = Result<f64, String>> + Send;
 
-    /// Returns when the server has told, since the last answer, that the value may have changed: it is asked then, not at the end of the
-    /// interval. Given up, by being dropped, when that comes first.
+    /// Returns when there may be another value than the last answer's, where the server can tell that. It is asked at once then. Cancel-safe.
     fn changed(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
@@ -67,13 +66,10 @@ impl<Q: Query> DemandSource for Polled<Q> {
             match answer.and_then(amount) {
                 Ok(value) => {
                     gauge.value(value);
-                    let interval = jittered(pace.value(value), fastrand::f64());
-                    let told = async {
-                        sleep_until(begun + SOONEST).await;
-                        query.changed().await;
-                    };
-                    // Its only error is that it was not told.
-                    let _ = timeout_at(begun + interval, told).await;
+                    let next = begun + jittered(pace.value(value), fastrand::f64());
+                    if timeout_at(next, query.changed()).await.is_ok() {
+                        sleep_until(begun + FASTEST).await;
+                    }
                 }
                 Err(why) => {
                     gauge.failure(why);
