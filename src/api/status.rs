@@ -84,7 +84,7 @@ pub struct DemandStatus {
     /// Age of that value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_milliseconds: Option<i64>,
-    /// Fresh, Stale or Failed.
+    /// Fresh, Stale, Failed or Silent.
     pub state: DemandState,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +119,16 @@ pub enum DemandState {
     Stale,
     /// The last attempt to read it failed.
     Failed,
+    /// It has nothing to say now, on purpose: a schedule outside its window.
+    Silent,
+}
+
+impl DemandState {
+    /// Whether there ought to be a value, and there is none that is young enough.
+    #[must_use]
+    pub fn is_missing(self) -> bool {
+        matches!(self, Self::Stale | Self::Failed)
+    }
 }
 
 impl fmt::Display for DemandState {

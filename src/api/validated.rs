@@ -12,6 +12,7 @@ use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::protection::{PreemptionBudget, Protection};
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
+use crate::demand::schedule::Windows;
 use crate::policy::resources::Resources;
 
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
@@ -261,6 +262,8 @@ const LONGEST_HISTORY_MS: u64 = 28 * 86_400_000;
 const MOST_STEPS: usize = 20_000;
 const PUSH_STALE_AFTER_MS: u64 = 60_000;
 const POLLED_STALE_AFTER_MS: u64 = 5000;
+/// Two and a half times the minute after which OpenTelemetry's SDKs send.
+const TELEMETRY_STALE_AFTER_MS: u64 = 150_000;
 
 impl App {
     /// Reads a `MicroscaledApp`.
@@ -376,6 +379,15 @@ fn room(marathon: &Marathon) -> Result<RoomOf, Invalid> {
 
 fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     let field = |name: &str| format!("spec.demand[{index}].{name}");
+    if let Source::Schedule(spec) = &demand.source {
+        Windows::read(spec).map_err(|error| Invalid::Field {
+            field: field(&format!("schedule.{}", error.field())),
+            problem: error.to_string(),
+        })?;
+        let (name, source) = (demand.name.as_str().into(), demand.source.clone());
+        // It is made of replicas already, and stays what it is until it says something else.
+        return Ok(Some(Metric { name, source, target: TargetValue::Average(1.0), stale_after_ms: u64::MAX, forecast: None }));
+    }
     let Some(target) = &demand.target else { return Ok(None) };
     let target = match (&target.value, &target.average_value) {
         (Some(value), _) => TargetValue::Value(positive(&field("target.value"), value)?),
@@ -385,6 +397,7 @@ fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
         (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
+        (Source::OpenTelemetry(_), None) => TELEMETRY_STALE_AFTER_MS,
         (_, None) => u64::MAX,
     };
     let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);

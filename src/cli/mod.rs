@@ -19,6 +19,7 @@ pub mod plan;
 pub mod push;
 pub mod run;
 pub mod table;
+pub mod telemetry;
 
 /// Keeps containers in step with demand in milliseconds, on a fixed pool of Apache Mesos hosts.
 #[derive(Parser)]

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::run::{read_token, signalled};
+use super::telemetry::{self, Telemetry};
 use crate::api::validated::short_hash;
 use crate::demand::PushDesk;
 use crate::engine::clock;
@@ -66,6 +67,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "MICROSCALER_PUSH_TOKEN_FILE")]
     push_token_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    telemetry: Telemetry,
+
     /// Name of the Lease by which replicas agree on who leads; shards have one each. Default: microscaler, and with --selector or
     /// --namespace, a name that tells these apart.
     #[arg(long, value_name = "NAME", env = "MICROSCALER_LEASE_NAME")]
@@ -103,6 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     let listens = listener.local_addr()?;
     info!("serving http://{listens}");
+    let otlp = args.telemetry.listen().await?;
 
     let pools = Arc::new(Pools::default());
     let desk = Arc::new(PushDesk::default());
@@ -132,7 +137,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mandate = election.mandate.clone();
     let reporter = report(client, watched.objects, pools.clone(), mandate, metrics.clone(), options, shutdown.clone());
     let reporter = tokio::spawn(reporter);
-    let (close, mut closed) = watch::channel(false);
+    let (close, closed) = watch::channel(false);
+    let closed = || {
+        let mut closed = closed.clone();
+        async move { drop(closed.wait_for(|end| *end).await) }
+    };
     let state = ServerState {
         pools,
         desk,
@@ -141,12 +150,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         readiness: Readiness::Synced(watched.synced),
         replicas: Some(Replicas::new(&identity, election.leadership.clone(), election.leader.clone())?.ending_with(shutdown)),
     };
-    let mut server = tokio::spawn(serve(listener, state, async move { drop(closed.wait_for(|end| *end).await) }));
+    let mut telemetry = telemetry::serve(otlp, &state, closed());
+    let mut server = tokio::spawn(serve(listener, state, closed()));
     tokio::select! {
         signal = signalled() => signal?,
         ended = &mut engines => { ended?; bail!("the objects cannot be followed any more") }
         ended = &mut keeper => { ended?; bail!("the Secrets cannot be followed any more") }
         ended = &mut server => { ended??; bail!("the server has ended") }
+        ended = &mut telemetry => { ended??; bail!("the server for OpenTelemetry has ended") }
     }
     info!("stopping; all tasks are left running");
     stop.send_replace(true);
@@ -157,6 +168,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Services and standbys still name this replica; it passes requests on to the one that leads now.
     tokio::time::sleep(FAREWELL).await;
     close.send_replace(true);
+    telemetry.await??;
     server.await??;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::telemetry::{self, Telemetry};
 use crate::api::check::{Checker, Object};
 use crate::demand::PushDesk;
 use crate::engine::leadership::Leadership;
@@ -44,6 +45,9 @@ pub struct Args {
     /// File with the bearer token that pushes need. Without one, only pushes from this machine are taken.
     #[arg(long, env = "MICROSCALER_PUSH_TOKEN_FILE")]
     push_token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    telemetry: Telemetry,
 
     /// Register as a new framework where the id of the old one is lost or Mesos has removed it. Tasks of the old one are not adopted.
     #[arg(long)]
@@ -128,6 +132,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         format!("cannot listen on {}: choose another address with --listen, or end what uses it", args.listen)
     })?;
     info!("serving http://{}", listener.local_addr()?);
+    let otlp = args.telemetry.listen().await?;
 
     let pools = Arc::new(Pools::default());
     let desk = Arc::new(PushDesk::default());
@@ -145,17 +150,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (stop, shutdown) = watch::channel(false);
     let mut engines = tokio::spawn(supervise(specs, shared, shutdown.clone()));
-    let mut ended = shutdown;
+    let ended = || {
+        let mut ended = shutdown.clone();
+        async move { drop(ended.wait_for(|end| *end).await) }
+    };
     let state = ServerState { pools, desk, metrics, push_token, readiness: Readiness::Pools, replicas: None };
-    let mut server = tokio::spawn(serve(listener, state, async move { drop(ended.wait_for(|end| *end).await) }));
+    let mut telemetry = telemetry::serve(otlp, &state, ended());
+    let mut server = tokio::spawn(serve(listener, state, ended()));
     tokio::select! {
         signal = signalled() => signal?,
         ended = &mut engines => { ended?; bail!("the manifests cannot be followed any more") }
         ended = &mut server => { ended??; bail!("the server has ended") }
+        ended = &mut telemetry => { ended??; bail!("the server for OpenTelemetry has ended") }
     }
     info!("stopping; all tasks are left running (microscaler drain ends them)");
     stop.send_replace(true);
     engines.await?;
+    telemetry.await??;
     server.await??;
     Ok(ExitCode::SUCCESS)
 }

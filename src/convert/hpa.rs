@@ -23,7 +23,7 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
     {
         spec.insert("template".to_owned(), template);
     }
-    microscaled(object, spec)
+    microscaled(object, &spec)
 }
 
 fn metric(metric: &Value, taken: &[Value], notes: &mut Notes) -> Option<Value> {

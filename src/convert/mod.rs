@@ -99,7 +99,7 @@ impl Notes {
 }
 
 /// A `MicroscaledApp` by the name of what it comes from.
-fn microscaled(object: &Value, spec: Map<String, Value>) -> Value {
+fn microscaled(object: &Value, spec: &Map<String, Value>) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "labels"] {
         if let Some(value) = object.pointer(&format!("/metadata/{field}")) {

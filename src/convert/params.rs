@@ -28,7 +28,7 @@ impl<'a> Params<'a> {
     /// The number of this name; what is none stays a text, of which the check will say so.
     pub fn number(&mut self, name: &str) -> Option<Value> {
         let text = self.text(name)?;
-        Some(text.trim().parse::<i64>().map(Value::from).unwrap_or_else(|_| Value::from(text)))
+        Some(text.trim().parse::<i64>().map_or_else(|_| Value::from(text.as_str()), Value::from))
     }
 
     pub fn flag(&mut self, name: &str) -> Option<bool> {

@@ -48,7 +48,7 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
             notes.add(format!("{} {value}: {why}", field.rsplit('/').next().unwrap_or(field)));
         }
     }
-    microscaled(object, spec)
+    microscaled(object, &spec)
 }
 
 /// Fields that mean nothing here, and why.

@@ -50,6 +50,7 @@ pub(super) fn metric(kind: &str, params: &mut Params, metric_type: &str, hints: 
     Some(Map::from_iter([(source.to_owned(), clean(body)), ("target".to_owned(), json!({field: amount}))]))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it stands in for what may be missing")]
 fn default(amount: &str) -> Option<String> {
     Some(amount.to_owned())
 }

@@ -17,6 +17,8 @@ pub enum Posted {
     Value(f64),
     /// Why there is no value, in words.
     Failure(String),
+    /// There is nothing to say now, on purpose.
+    Silent,
 }
 
 /// A metric that has changed since it was last taken.
@@ -62,7 +64,8 @@ impl Board {
     /// that is no possible amount of demand counts as a failure.
     pub fn post(&self, app: &Key, metric: &str, posted: Posted, at: Instant) {
         let posted = match posted {
-            Posted::Value(value) => amount(value),
+            Posted::Value(value) => amount(value).map(Some),
+            Posted::Silent => Ok(None),
             Posted::Failure(why) => Err(why),
         };
         self.lock().post(app, metric, posted, at);
@@ -106,11 +109,12 @@ impl Board {
 }
 
 impl State {
-    fn post(&mut self, app: &Key, metric: &str, posted: Result<f64, String>, at: Instant) {
+    fn post(&mut self, app: &Key, metric: &str, posted: Result<Option<f64>, String>, at: Instant) {
         self.change(app, metric, at, |slot| match posted {
             Ok(value) => {
-                (slot.reading.value, slot.reading.failure) = (Some((value, clock::to_millis(at))), None);
-                slot.peak = Some(slot.peak.map_or(value, |peak| peak.max(value)));
+                (slot.reading.silent, slot.reading.failure) = (value.is_none(), None);
+                slot.reading.value = value.map(|value| (value, clock::to_millis(at)));
+                slot.peak = slot.peak.into_iter().chain(value).reduce(f64::max);
             }
             Err(why) => slot.reading.failure = Some(why.into()),
         });

@@ -30,6 +30,8 @@ pub struct Servers {
     pub kafka: Links<Arc<Cluster>>,
     #[cfg(feature = "postgres")]
     pub postgres: Links<super::postgres::session::Session>,
+    #[cfg(feature = "keda")]
+    pub grpc: Links<tonic::transport::Channel>,
 }
 
 impl Context {

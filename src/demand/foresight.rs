@@ -61,7 +61,10 @@ impl Foreseer {
                 let Ok(solution) = tokio::task::spawn_blocking(move || problem.solve()).await else { return };
                 next_fit = clock::now() + millis((clock::instant() - begun) * SHARE);
                 forecaster.foresaw(&solution);
-                self.tell(&forecaster, solution, &calendar);
+                // As long as no value has come, nothing can be said.
+                if !solution.values.is_empty() {
+                    self.tell(&forecaster, solution, &calendar);
+                }
             }
             if clock::now() >= next_save {
                 self.save(&forecaster).await;

@@ -12,10 +12,11 @@
 //! | which tasks run for which specs | [`sources`] |
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
-//! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
+//! | secrets, TLS, HTTP, gRPC | [`context`], [`tls`], [`web`], `grpc` |
 //! | what a metric will be, and was | [`foresight`], [`crate::forecast`], [`past`] |
-//! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`], [`kafka`], [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
+//! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
+//! | windows of time | [`schedule`] |
+//! | a server that is asked | [`http`], [`kafka`], `keda`, [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
 //! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
@@ -30,8 +31,12 @@ use crate::engine::clock;
 pub mod board;
 pub mod context;
 pub mod foresight;
+#[cfg(feature = "keda")]
+pub mod grpc;
 pub mod http;
 pub mod kafka;
+#[cfg(feature = "keda")]
+pub mod keda;
 pub mod kubernetes;
 pub mod link;
 pub mod mesos;
@@ -43,10 +48,13 @@ pub mod poll;
 pub mod postgres;
 pub mod prometheus;
 pub mod push;
+pub mod schedule;
 pub mod simulated;
 pub mod sources;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "open-telemetry")]
+pub mod telemetry;
 pub mod tls;
 pub mod trace;
 pub mod web;
@@ -85,6 +93,11 @@ impl Gauge {
     pub fn value(&self, value: f64) {
         self.posts.fetch_add(1, Ordering::Relaxed);
         self.post(Posted::Value(value));
+    }
+
+    /// From now on there is nothing to say, on purpose.
+    pub fn silence(&self) {
+        self.post(Posted::Silent);
     }
 
     /// An attempt to read a value failed just now; `why` is shown to people.

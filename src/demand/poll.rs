@@ -108,11 +108,11 @@ impl Pace {
 }
 
 /// Up to a tenth shorter or longer, so that many sources do not ask in step.
-fn jittered(interval: Duration, random: f64) -> Duration {
+pub(super) fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
 }
 
-fn backed_off(interval: Duration, failures: u32) -> Duration {
+pub(super) fn backed_off(interval: Duration, failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures);
     interval.saturating_mul(factor).min(SLOWEST).max(interval)
 }

@@ -31,6 +31,8 @@ pub enum PushError {
 pub struct PushDesk {
     apps: RwLock<BTreeMap<Key, Entry>>,
     tally: Tally,
+    #[cfg(feature = "open-telemetry")]
+    telemetry: Arc<super::telemetry::TelemetryDesk>,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,13 @@ impl PushDesk {
     /// As for [`PushDesk::push`].
     pub fn check(&self, namespace: &str, app: &str, metric: &str) -> Result<(), PushError> {
         self.find(&Key::new(namespace, app), metric).map(|_| ())
+    }
+
+    /// Where metrics of OpenTelemetry go.
+    #[cfg(feature = "open-telemetry")]
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<super::telemetry::TelemetryDesk> {
+        &self.telemetry
     }
 
     /// Values that came in from all kinds of sources, for the metrics.

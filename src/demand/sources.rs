@@ -1,6 +1,7 @@
 //! Which sources run: one task for each metric of the specs in force.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use super::context::{Context, Servers};
 use super::foresight::Foreseer;
 use super::http::Document;
 use super::kafka::Lag;
+#[cfg(feature = "keda")]
+use super::keda::External;
 use super::kubernetes::ServedMetric;
 use super::mesos::{Seats, Usage, seats};
 use super::nsq::Depth;
@@ -19,8 +22,11 @@ use super::past::Past;
 use super::poll::{Polled, Query};
 use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+use super::schedule::Windows;
 #[cfg(feature = "sqs")]
 use super::sqs::QueueAttributes;
+#[cfg(feature = "open-telemetry")]
+use super::telemetry::Awaited;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Mesos, Polling, Source};
 use crate::api::validated::{App, Foresight, Key, Metric};
@@ -215,6 +221,17 @@ impl Sources {
             Source::Postgres(spec) => polled(&spec.polling, Ok(super::postgres::Number::new(context(), spec)), gauge),
             #[cfg(not(feature = "postgres"))]
             Source::Postgres(_) => left_out(&metric.source, &gauge),
+            #[cfg(feature = "keda")]
+            Source::Keda(spec) => Some(spawn(External::new(context(), app, spec), gauge)),
+            #[cfg(not(feature = "keda"))]
+            Source::Keda(_) => left_out(&metric.source, &gauge),
+            #[cfg(feature = "open-telemetry")]
+            Source::OpenTelemetry(spec) => {
+                Some(spawn(Awaited { desk: self.desk.telemetry().clone(), spec: spec.clone() }, gauge))
+            }
+            #[cfg(not(feature = "open-telemetry"))]
+            Source::OpenTelemetry(_) => left_out(&metric.source, &gauge),
+            Source::Schedule(spec) => kept(Windows::read(spec), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -247,15 +264,20 @@ fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
     Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
 }
 
-/// A query that could be made is asked from now on; of another, all that there is to know is why not.
-fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) -> Option<Task> {
-    match query {
-        Ok(query) => Some(spawn(Polled { rhythm: polling.into(), query }, gauge)),
+/// A source that could be made; of another, all that there is to know is why not.
+fn kept(source: Result<impl DemandSource, impl Display>, gauge: Gauge) -> Option<Task> {
+    match source {
+        Ok(source) => Some(spawn(source, gauge)),
         Err(why) => {
-            gauge.failure(why);
+            gauge.failure(why.to_string());
             None
         }
     }
+}
+
+/// A query is asked from now on.
+fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) -> Option<Task> {
+    kept(query.map(|query| Polled { rhythm: polling.into(), query }), gauge)
 }
 
 /// What cannot be read, as its client was not built in.

@@ -144,12 +144,18 @@ fn generation(spec: &AppSpec, problem: Option<&SpecProblem>) -> i64 {
     problem.and_then(|problem| problem.generation).unwrap_or(spec.app.generation)
 }
 
+/// Where a metric is that is silent on purpose.
+const OUTSIDE: &str = "outside its window";
+
 /// `jobs 120, cpu 0.7 (stale)`.
 fn demand_summary(demand: &[DemandStatus]) -> String {
     let one = |metric: &DemandStatus| {
+        if metric.state == DemandState::Silent {
+            return format!("{} ({OUTSIDE})", metric.name);
+        }
         let value = metric.value.map_or_else(|| "?".to_owned(), |value| ((value * 1000.0).round() / 1000.0).to_string());
         let mark = match metric.state {
-            DemandState::Fresh => "",
+            DemandState::Fresh | DemandState::Silent => "",
             DemandState::Stale => " (stale)",
             DemandState::Failed => " (failed)",
         };
@@ -193,7 +199,7 @@ fn demand(app: &App, view: &AppView, verdict: &Verdict, now: Millis) -> Vec<Dema
         value: reading.value.map(|(value, _)| value),
         age_milliseconds: reading.value.map(|(_, at)| i64::try_from(now.saturating_sub(at)).unwrap_or(i64::MAX)),
         state: *state,
-        message: reading.failure.as_deref().map(str::to_owned),
+        message: reading.failure.as_deref().or(reading.silent.then_some(OUTSIDE)).map(str::to_owned),
         forecast: forecast(metric, reading, now),
     });
     status.collect()
@@ -216,7 +222,7 @@ fn app_conditions(
     let stuck = trouble.filter(|trouble| trouble.stalled);
     let served =
         sight.standing.ready && trouble.is_none_or(|trouble| !trouble.holds) && !short && verdict.ready >= verdict.granted;
-    let fresh = verdict.demand.iter().all(|state| *state == DemandState::Fresh);
+    let fresh = verdict.demand.iter().all(|state| !state.is_missing());
     let stalled = problem.is_some() || stuck.is_some() || phase == Phase::Failed || sight.standing.stalled;
     let why_stalled = if problem.is_some() {
         "BadSpec"

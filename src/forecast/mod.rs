@@ -53,6 +53,12 @@ impl Curve {
         Some((*value, self.begins + self.step_ms * nth as Millis))
     }
 
+    /// The same where each value counts so many times.
+    #[must_use]
+    pub fn times(&self, factor: f64) -> Self {
+        Self { values: self.values.iter().map(|value| value * factor).collect(), ..self.clone() }
+    }
+
     /// When the step ends that is under way: what is the most from then on may be another.
     #[must_use]
     pub fn step_ends(&self, now: Millis) -> Millis {

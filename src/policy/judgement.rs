@@ -9,7 +9,6 @@ use super::memory::AppMemory;
 use super::plan::Verdict;
 use super::want::{self, Asked, Standing};
 use super::world::{AppView, Millis, Reading};
-use crate::api::status::DemandState;
 use crate::api::validated::App;
 
 /// What an app's demand and its crashes come to.
@@ -72,7 +71,7 @@ impl Settled {
     /// of crashes tells times, and so is never the same.
     fn of(judgement: &Judgement, current: i64, view: &AppView, tally: Tally) -> Option<Self> {
         let steady = judgement.want == current && judgement.crash.is_none();
-        let fresh = judgement.asked.states.iter().all(|state| *state == DemandState::Fresh);
+        let fresh = judgement.asked.states.iter().all(|state| !state.is_missing());
         let spec = view.spec.as_ref().filter(|_| steady && fresh)?.clone();
         Some(Self { spec, readings: view.readings.clone(), tally, judgement: judgement.clone(), verdict: None })
     }

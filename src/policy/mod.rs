@@ -14,6 +14,7 @@
 //! | what comes out: [`Plan`](plan::Plan) | [`plan`] |
 //! | one decision from top to bottom | `decide` |
 //! | demand → replicas, as HPA | `want` |
+//! | what counts only in windows of time | `schedule` |
 //! | stabilization windows and rate policies, as HPA | `damp` |
 //! | crash loops | `backoff` |
 //! | all of that for one app, or what it came to before | `judgement` |
@@ -58,6 +59,7 @@ pub mod resources;
 mod retire;
 mod rollout;
 mod rooms;
+mod schedule;
 mod seat;
 mod serve;
 mod sparing;

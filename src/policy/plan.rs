@@ -167,6 +167,19 @@ pub enum Reason {
         asked: i64,
         up: bool,
     },
+    /// A schedule, in its window.
+    Scheduled {
+        name: Arc<str>,
+        replicas: i64,
+    },
+    /// A schedule by which demand counts more or less than it is.
+    Weighed {
+        name: Arc<str>,
+        factor: f64,
+    },
+    OutsideWindow {
+        name: Arc<str>,
+    },
     /// Missing data never scales down.
     NoData {
         name: Arc<str>,

@@ -111,7 +111,7 @@ fn phase(seat: &Seat, verdict: &Verdict, gives_way: bool) -> Phase {
         Phase::Suspended
     } else if (without_executor && short) || (looping && (verdict.running < verdict.wanted || verdict.outdated > 0)) {
         Phase::Failed
-    } else if verdict.demand.iter().any(|state| *state != DemandState::Fresh) {
+    } else if verdict.demand.iter().any(|state| state.is_missing()) {
         Phase::Stale
     } else if gives_way {
         Phase::GivingWay
@@ -232,6 +232,9 @@ impl fmt::Display for Reason {
             }
             Self::RateLimited { asked, up } => write!(f, "{asked} asked for, {} limited by its policies", way(*up)),
             Self::Disabled { asked, up } => write!(f, "{asked} asked for, {} is disabled", way(*up)),
+            Self::Scheduled { name, replicas } => write!(f, "{} by schedule {name}", Count(*replicas, "replica")),
+            Self::Weighed { name, factor } => write!(f, "demand counts {} times by schedule {name}", Amount(*factor)),
+            Self::OutsideWindow { name } => write!(f, "{name} is outside its window"),
             Self::NoData { name, state, why, holding } => {
                 let state = if *state == DemandState::Failed { "failed" } else { "is stale" };
                 write!(f, "metric {name} {state} ({why}): holding {holding}")

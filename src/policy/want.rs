@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::plan::{Reason, Unknown};
+use super::schedule;
 use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
@@ -37,13 +38,13 @@ pub(super) struct Standing {
 }
 
 /// What one metric says.
-struct Said {
-    state: DemandState,
-    replicas: Option<i64>,
+pub(super) struct Said {
+    pub state: DemandState,
+    pub replicas: Option<i64>,
     /// Nothing may be given up on the strength of this.
-    holds: bool,
-    reason: Reason,
-    wake_at: Option<Millis>,
+    pub holds: bool,
+    pub reason: Reason,
+    pub wake_at: Option<Millis>,
 }
 
 /// The replicas that an app asks for: the largest that any of its metrics asks for.
@@ -52,19 +53,28 @@ pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, now: Mi
         return fixed(app);
     }
     let nothing = Reading::default();
-    let said: Vec<Said> = (app.demand.iter().enumerate())
-        .map(|(i, metric)| judge(app, metric, readings.get(i).unwrap_or(&nothing), standing, now))
-        .collect();
+    let factor = schedule::factor(app, readings);
+    let judged = |(i, metric): (usize, &Metric)| {
+        let reading = readings.get(i).unwrap_or(&nothing);
+        let judged = || judge(app, metric, &schedule::weighed(metric, reading, factor), standing, now);
+        schedule::said(metric, reading).unwrap_or_else(judged)
+    };
+    let said: Vec<Said> = app.demand.iter().enumerate().map(judged).collect();
     let most = said.iter().filter_map(|said| said.replicas).max();
     let holds = said.iter().any(|said| said.holds);
-    let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(standing.current) };
+    let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(0) };
     let replicas = asked.clamp(app.min, app.max);
     let mut reasons: Vec<Reason> = bound(app, asked).into_iter().collect();
     let wins = |said: &Said| said.replicas.is_some() && said.replicas == most;
     let winner = said.iter().position(wins);
     let states = said.iter().map(|said| said.state).collect();
     let wake_at = said.iter().filter_map(|said| said.wake_at).min();
-    let telling = said.into_iter().enumerate().filter(|(i, said)| said.state != DemandState::Fresh || Some(*i) == winner);
+    let tells = |i: usize, said: &Said| match said.state {
+        DemandState::Fresh => Some(i) == winner || matches!(said.reason, Reason::Weighed { .. }),
+        DemandState::Silent => winner.is_none(),
+        DemandState::Stale | DemandState::Failed => true,
+    };
+    let telling = said.into_iter().enumerate().filter(|(i, said)| tells(*i, said));
     reasons.extend(telling.map(|(_, said)| said.reason));
     Asked { replicas, states, reasons, wake_at }
 }
@@ -330,5 +340,55 @@ mod tests {
     #[test]
     fn wakes_when_the_value_goes_stale() {
         assert_eq!(with_second(None, reading(6.0, NOW - 1000), 9).wake_at, Some(NOW - 1000 + 5001));
+    }
+
+    /// A push metric with the value 40 and one replica for each 10, and a schedule that has this reading.
+    fn beside(effect: &serde_json::Value, schedule: Reading, current: i64) -> Asked {
+        let mut window = json!({"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *"});
+        window.as_object_mut().expect("an object").extend(effect.as_object().expect("an object").clone());
+        let demand = json!([demand(&json!({"averageValue": 10})), {"name": "rush", "schedule": window}]);
+        asked(&app("a", json!({"minReplicas": 1, "demand": demand})), &[reading(40.0, NOW), schedule], at(current), NOW)
+    }
+
+    fn silent() -> Reading {
+        Reading { silent: true, ..Reading::default() }
+    }
+
+    #[test]
+    fn a_schedule_asks_in_its_window_and_is_silent_outside() {
+        let seven = json!({"replicas": 7});
+        let inside = beside(&seven, reading(7.0, 0), 2);
+        assert_eq!(
+            (inside.replicas, inside.states[1], inside.reasons[0].to_string().as_str()),
+            (7, DemandState::Fresh, "7 replicas by schedule rush")
+        );
+        let outside = beside(&seven, silent(), 9);
+        assert_eq!(
+            (outside.replicas, outside.states[1], outside.reasons.len()),
+            (4, DemandState::Silent, 1),
+            "nor is anything held"
+        );
+        assert_eq!(beside(&seven, Reading::default(), 9).replicas, 9, "before it has spoken, it is not known");
+    }
+
+    #[test]
+    fn with_schedules_alone_nothing_is_wanted_outside_them() {
+        let spec = json!({"minReplicas": 1, "demand": [{"name": "rush",
+            "schedule": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *", "replicas": 7}}]});
+        let asked = asked(&app("a", spec), &[silent()], at(7), NOW);
+        assert_eq!((asked.replicas, &asked.reasons[0]), (1, &Reason::AtMinimum(1)));
+        assert_eq!(asked.reasons[1].to_string(), "rush is outside its window");
+    }
+
+    #[test]
+    fn a_factor_makes_demand_count_more_or_less() {
+        let twice = beside(&json!({"factor": 2}), reading(2.0, 0), 4);
+        assert_eq!(twice.replicas, 8);
+        assert_eq!(twice.reasons[1].to_string(), "demand counts 2 times by schedule rush");
+        assert_eq!(beside(&json!({"factor": 0.5}), reading(0.5, 0), 4).replicas, 2);
+        assert_eq!(beside(&json!({"factor": 2}), silent(), 4).replicas, 4);
+        let curve = Curve { begins: 0, step_ms: 100, values: vec![3.0], trusted: true, error: None, seasons: Vec::new() };
+        assert_eq!(curve.times(1.5).values, [4.5], "what is foreseen counts likewise");
+        assert_eq!(beside(&json!({"factor": 2}), silent(), 4).wake_at, Some(NOW + 60_001), "only the other one goes stale");
     }
 }

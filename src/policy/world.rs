@@ -76,6 +76,8 @@ pub struct Reading {
     pub value: Option<(f64, Millis)>,
     /// Why the last attempt failed, if it did.
     pub failure: Option<Arc<str>>,
+    /// It has nothing to say now, on purpose.
+    pub silent: bool,
     /// What it will be, where it is foreseen.
     pub foreseen: Option<Foreseen>,
 }

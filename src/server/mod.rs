@@ -9,6 +9,7 @@
 //! | /v1/events, /v1/watch (server-sent events) | [`events`], [`watch`] |
 //! | the events of all engines | [`listener`] |
 //! | /v1/demand | [`push`] |
+//! | /v1/metrics, and OpenTelemetry over gRPC | `otlp`, `otlp_grpc` |
 //! | who may push and drain | [`access`] |
 //! | what a replica does with requests when another one leads | [`forward`] |
 //! | errors as JSON | [`error`] |
@@ -40,6 +41,10 @@ pub mod health;
 pub mod listener;
 pub mod metrics;
 pub mod objects;
+#[cfg(feature = "open-telemetry")]
+pub mod otlp;
+#[cfg(feature = "open-telemetry")]
+pub mod otlp_grpc;
 pub mod pools;
 pub mod push;
 pub mod watch;
@@ -66,6 +71,8 @@ const PATHS: &[&str] = &[
     "GET /v1/events/recent[?app=namespace/name]",
     "GET /v1/watch",
     "POST /v1/demand/{namespace}/{app}/{metric}",
+    #[cfg(feature = "open-telemetry")]
+    "POST /v1/metrics",
     "POST /v1/drain/{namespace}/{pool}",
 ];
 
@@ -119,7 +126,10 @@ pub async fn serve(
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
+    let routes = Router::new();
+    #[cfg(feature = "open-telemetry")]
+    let routes = routes.route("/v1/metrics", post(otlp::export));
+    routes
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::scrape))

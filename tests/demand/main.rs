@@ -9,11 +9,14 @@ mod http;
 mod http_tls;
 mod https;
 mod kafka;
+#[cfg(feature = "keda")]
+mod keda;
 mod kubernetes;
 mod nsq;
 mod postgres;
 mod prometheus;
 mod pushed;
+mod schedule;
 mod simulated;
 #[cfg(feature = "sqs")]
 mod sqs;

@@ -76,7 +76,7 @@ async fn the_value_follows_what_is_scraped() {
 #[tokio::test]
 async fn what_was_is_read_for_the_forecast() {
     let server = prometheus(None);
-    let mut wave = query(&server.url(), "100 * (floor(time()) % 4 < bool 2)");
+    let mut wave = query(&server.url(), "100 * (time() % 4 < bool 2)");
     wave["forecast"] = json!({"horizonMilliseconds": 500, "stepMilliseconds": 500, "season": "4s", "historySeconds": 60});
     let first = Fixture::of(wave).until(|reading| reading.foreseen.is_some()).await.foreseen.unwrap();
     let near = |expected: f64| first.0.values.iter().filter(|value| (**value - expected).abs() < 30.0).count();

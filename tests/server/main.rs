@@ -4,6 +4,8 @@
 mod fixture;
 mod metrics;
 mod objects;
+#[cfg(feature = "open-telemetry")]
+mod otlp;
 mod push;
 mod replicas;
 mod streams;

@@ -208,3 +208,31 @@ async fn an_operator_is_ready_when_it_has_read_all_objects() {
     synced.send_replace(true);
     assert_eq!(fixture.get("/readyz").await.status(), 200);
 }
+
+#[cfg(feature = "open-telemetry")]
+#[tokio::test]
+async fn what_comes_over_grpc_is_passed_on_to_the_leader() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+
+    use super::otlp::{gauge, grpc, request, value, with_metric};
+
+    let leader = Replica::leading(Some("secret")).await;
+    let _sources = with_metric(&leader.fixture, json!({"metricName": "waiting"})).await;
+    let standby = Replica::standing_by("b", Some("secret"), leader.peer()).await;
+    let (address, _stop) = grpc(&standby.fixture).await;
+    let mut client = MetricsServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let message: ExportMetricsServiceRequest = serde_json::from_value(request("waiting", gauge(json!(5)))).unwrap();
+    let borne = || {
+        let mut borne = tonic::Request::new(message.clone());
+        borne.metadata_mut().insert("authorization", "Bearer secret".parse().unwrap());
+        borne
+    };
+    for _ in 0..2 {
+        client.export(borne()).await.unwrap();
+    }
+    assert_eq!(value(&leader.fixture), Some(5.0));
+    standby.leader.send_replace(None);
+    let nobody = client.export(borne()).await.unwrap_err();
+    assert_eq!((nobody.code(), nobody.message()), (tonic::Code::Unavailable, "no replica is known to lead; ask again"));
+}

@@ -14,10 +14,9 @@ const COMMON: [&str; 3] = ["apiVersion", "kind", "metadata"];
 pub fn drop_nulls(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let Some(properties) = properties(schema) else { return };
-            map.retain(|key, value| !(value.is_null() && properties.contains_key(key)));
+            map.retain(|key, value| !(value.is_null() && field(schema, key).is_some()));
             for (key, value) in map {
-                if let Some(schema) = properties.get(key) {
+                if let Some(schema) = field(schema, key) {
                     drop_nulls(schema, value);
                 }
             }
@@ -62,10 +61,10 @@ pub fn unknown_fields(schema: &Value, value: &Value, path: &str, faults: &mut Ve
             let none = Map::new();
             let known = properties(schema).unwrap_or(&none);
             for (key, value) in map.iter().filter(|(key, _)| !(path.is_empty() && COMMON.contains(&key.as_str()))) {
-                let field = join(path, key);
-                match known.get(key) {
-                    Some(schema) => unknown_fields(schema, value, &field, faults),
-                    None => faults.push(unknown(field, key, known.keys().map(String::as_str))),
+                let path = join(path, key);
+                match field(schema, key) {
+                    Some(schema) => unknown_fields(schema, value, &path, faults),
+                    None => faults.push(unknown(path, key, known.keys().map(String::as_str))),
                 }
             }
         }
@@ -117,6 +116,12 @@ fn repeated(keys: &[Value], items: &[Value], path: &str, faults: &mut Vec<Fault>
             faults.push(Fault::new(format!("{path}[{index}]"), format!("Duplicate value: {}", key.join(", "))));
         }
     }
+}
+
+/// What is said of a field: by its name, or in a map of any names.
+fn field<'s>(schema: &'s Value, key: &str) -> Option<&'s Value> {
+    let named = properties(schema).and_then(|properties| properties.get(key));
+    named.or_else(|| schema.get("additionalProperties").filter(|of_any| of_any.is_object()))
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {

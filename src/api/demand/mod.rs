@@ -10,12 +10,15 @@ use super::secret::SecretRef;
 mod forecast;
 mod http;
 mod kafka;
+mod keda;
 mod kubernetes;
 mod mesos;
 mod nsq;
+mod open_telemetry;
 mod polling;
 mod postgres;
 mod prometheus;
+mod schedule;
 mod simulated;
 mod sqs;
 mod target;
@@ -24,12 +27,15 @@ mod tls;
 pub use forecast::Forecast;
 pub use http::Http;
 pub use kafka::{Kafka, OffsetResetPolicy, Sasl, SaslMechanism};
+pub use keda::Keda;
 pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
 pub use mesos::{Mesos, MesosResource, Unit};
 pub use nsq::Nsq;
+pub use open_telemetry::{Aggregate, OpenTelemetry};
 pub use polling::Polling;
 pub use postgres::{Postgres, SslMode};
 pub use prometheus::{NamedText, Prometheus};
+pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use sqs::Sqs;
 pub use target::Target;
@@ -39,7 +45,8 @@ pub use tls::Tls;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.remainder) != has(self.target)").message("a target is needed, and only remainder has none"),
+    validation = Rule::new("(has(self.remainder) || has(self.schedule)) != has(self.target)")
+        .message("a target is needed, and only remainder and schedule have none"),
     validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
         .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
         .field_path(".forecast"),
@@ -60,8 +67,8 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for what is
-    /// polled (and never less than five polls), not used by simulated.
+    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 150000 for openTelemetry,
+    /// 5000 for what is polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
@@ -92,6 +99,12 @@ pub enum Source {
     Kafka(Kafka),
     /// A number that a query of PostgreSQL yields.
     Postgres(Postgres),
+    /// A metric of a KEDA external scaler.
+    Keda(Keda),
+    /// A metric that is pushed to Microscaler in OpenTelemetry's protocol.
+    OpenTelemetry(OpenTelemetry),
+    /// A number of replicas, or a factor for the other metrics, in a window of time.
+    Schedule(Schedule),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -115,8 +128,21 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 10] =
-        ["push", "simulated", "http", "nsq", "kubernetes", "mesos", "prometheus", "sqs", "kafka", "postgres"];
+    pub const KINDS: [&'static str; 13] = [
+        "push",
+        "simulated",
+        "http",
+        "nsq",
+        "kubernetes",
+        "mesos",
+        "prometheus",
+        "sqs",
+        "kafka",
+        "postgres",
+        "keda",
+        "openTelemetry",
+        "schedule",
+    ];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -132,6 +158,9 @@ impl Source {
             Self::Sqs(_) => "sqs",
             Self::Kafka(_) => "kafka",
             Self::Postgres(_) => "postgres",
+            Self::Keda(_) => "keda",
+            Self::OpenTelemetry(_) => "openTelemetry",
+            Self::Schedule(_) => "schedule",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -148,7 +177,8 @@ impl Source {
             Self::Sqs(sqs) => Some(&sqs.polling),
             Self::Kafka(kafka) => Some(&kafka.polling),
             Self::Postgres(postgres) => Some(&postgres.polling),
-            Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
+            Self::Keda(keda) => Some(&keda.polling),
+            Self::Push(_) | Self::Simulated(_) | Self::OpenTelemetry(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }
 

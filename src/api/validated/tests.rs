@@ -55,6 +55,24 @@ fn nothing_at_all_is_no_size() {
 }
 
 #[test]
+fn a_forecast_is_in_milliseconds_and_its_season_fits() {
+    let read = |forecast: Value| {
+        let demand = json!([{"name": "a", "push": {}, "target": {"averageValue": 1}, "forecast": forecast}]);
+        App::read(&app(json!({"demand": demand}))).map(|app| app.demand[0].forecast.unwrap()).map_err(|error| error.to_string())
+    };
+    let day = Foresight { horizon_ms: 60_000, season_ms: Some(90_000_000), step_ms: 15_000, steps: 20_000 };
+    assert_eq!(read(json!({"horizonSeconds": 60, "season": "1d1h"})), Ok(day));
+    let short = Foresight { horizon_ms: 500, season_ms: None, step_ms: 1000, steps: 60 };
+    assert_eq!(read(json!({"horizonMilliseconds": 500, "historySeconds": 60})), Ok(short));
+    assert_eq!(read(json!({"horizonSeconds": 9, "season": "1m30s500ms"})).map(|it| it.season_ms), Ok(Some(90_500)));
+    let field = "spec.demand[0].forecast.season: a season has to";
+    let long = read(json!({"horizonSeconds": 1, "season": "7d"})).unwrap_err();
+    assert!(long.starts_with(&format!("{field} fit into the history twice")), "{long}");
+    let fast = read(json!({"horizonSeconds": 60, "season": "20s"})).unwrap_err();
+    assert!(fast.starts_with(&format!("{field} be two steps long at least")), "{fast}");
+}
+
+#[test]
 fn targets_and_ages_are_plain_numbers() {
     let demand = json!([
         {"name": "a", "push": {}, "target": {"averageValue": "1500m"}},
@@ -82,6 +100,18 @@ fn a_target_of_zero_is_no_target() {
     let demand = json!([{"name": "a", "push": {}, "target": {"averageValue": 0}}]);
     let error = App::read(&app(json!({ "demand": demand }))).unwrap_err();
     assert_eq!(error.to_string(), "spec.demand[0].target.averageValue: must be more than 0");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_kept_is_refused() {
+    let read = |end: &str| {
+        let schedule = json!({"timezone": "Europe/London", "start": "0 8 * * *", "end": end, "replicas": 3});
+        App::read(&app(json!({"demand": [{"name": "a", "schedule": schedule}]})))
+    };
+    let error = read("0 0 31 4 *").unwrap_err();
+    assert_eq!(error.to_string(), "spec.demand[0].schedule.end: 0 0 31 4 * never comes");
+    let metric = &read("0 18 * * *").unwrap().demand[0];
+    assert_eq!((metric.target, metric.stale_after_ms), (TargetValue::Average(1.0), u64::MAX));
 }
 
 #[test]
