@@ -14,7 +14,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`], [`prometheus`], `sqs` |
+//! | a server that is asked | [`http`], [`prometheus`], `sqs`, [`azure_queue`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -25,6 +25,7 @@ use crate::api::demand::Source;
 use crate::api::validated::Key;
 use crate::engine::clock;
 
+pub mod azure_queue;
 pub mod board;
 pub mod context;
 pub mod http;

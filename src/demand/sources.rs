@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::azure_queue::MessageCount;
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::http::Document;
@@ -110,6 +111,7 @@ impl Sources {
             Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
             #[cfg(not(feature = "sqs"))]
             Source::Sqs(_) => left_out(&metric.source, &gauge),
+            Source::AzureQueue(spec) => polled(&spec.polling, Ok(MessageCount::new(context(), spec)), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

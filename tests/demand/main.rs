@@ -1,6 +1,7 @@
 //! Demand sources against their real servers on loopback, a file for each kind, and the simulated ones in paused time.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+mod azure_queue;
 mod fixture;
 mod http;
 mod http_tls;

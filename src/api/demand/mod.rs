@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::secret::SecretRef;
 
+mod azure_queue;
 mod http;
 mod polling;
 mod prometheus;
@@ -15,6 +16,7 @@ mod sqs;
 mod target;
 mod tls;
 
+pub use azure_queue::{AzureQueue, QueueLengthStrategy};
 pub use http::Http;
 pub use polling::Polling;
 pub use prometheus::{NamedText, Prometheus};
@@ -62,6 +64,8 @@ pub enum Source {
     Prometheus(Prometheus),
     /// How many messages wait in a queue of Amazon SQS.
     Sqs(Sqs),
+    /// How many messages are in a queue of Azure Storage.
+    AzureQueue(AzureQueue),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -85,7 +89,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 5] = ["push", "simulated", "http", "prometheus", "sqs"];
+    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "prometheus", "sqs", "azureQueue"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -96,6 +100,7 @@ impl Source {
             Self::Http(_) => "http",
             Self::Prometheus(_) => "prometheus",
             Self::Sqs(_) => "sqs",
+            Self::AzureQueue(_) => "azureQueue",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -107,6 +112,7 @@ impl Source {
             Self::Http(http) => Some(&http.polling),
             Self::Prometheus(prometheus) => Some(&prometheus.polling),
             Self::Sqs(sqs) => Some(&sqs.polling),
+            Self::AzureQueue(queue) => Some(&queue.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
