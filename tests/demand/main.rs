@@ -3,6 +3,7 @@
 
 mod azure_queue;
 mod fixture;
+mod foresight;
 mod http;
 mod http_tls;
 mod https;
