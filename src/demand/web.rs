@@ -78,6 +78,19 @@ impl Web {
         if answer.status.is_success() { Ok(answer.body) } else { Err(self.refusal(&answer).to_string()) }
     }
 
+    /// The same, with `None` for what the server says is not there (status 404).
+    ///
+    /// # Errors
+    /// As for [`fetch`](Self::fetch).
+    pub async fn find(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Option<Vec<u8>>, String> {
+        let answer = self.ask(build).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(answer.body)),
+            _ => Err(self.refusal(&answer).to_string()),
+        }
+    }
+
     /// The answer to what `build` makes, whatever its status.
     ///
     /// # Errors
@@ -166,8 +179,8 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// The last cause is the one that tells something: "connection refused" rather than "error sending request".
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     loop {
         if let Some(io) = cause.downcast_ref::<io::Error>()
             && io.get_ref().is_none()
