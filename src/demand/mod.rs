@@ -16,7 +16,7 @@
 //! | what a metric will be, and was | [`foresight`], [`crate::forecast`], [`past`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
 //! | windows of time | [`schedule`] |
-//! | a server that is asked | [`http`], [`kafka`], `keda`, [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
+//! | a server that is asked | [`azure_queue`], [`http`], [`kafka`], `keda`, [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
 //! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
@@ -28,6 +28,7 @@ use crate::api::demand::Source;
 use crate::api::validated::Key;
 use crate::engine::clock;
 
+pub mod azure_queue;
 pub mod board;
 pub mod context;
 pub mod foresight;

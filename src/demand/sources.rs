@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::azure_queue::MessageCount;
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::foresight::Foreseer;
@@ -232,6 +233,7 @@ impl Sources {
             #[cfg(not(feature = "open-telemetry"))]
             Source::OpenTelemetry(_) => left_out(&metric.source, &gauge),
             Source::Schedule(spec) => kept(Windows::read(spec), gauge),
+            Source::AzureQueue(spec) => polled(&spec.polling, Ok(MessageCount::new(context(), spec)), gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

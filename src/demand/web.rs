@@ -28,8 +28,8 @@ pub enum WebError {
     Request { asked: String, problem: String },
     #[error("{asked}: status {}{}{excerpt}", status.as_u16(), if excerpt.is_empty() { "" } else { ": " })]
     Status { asked: String, status: StatusCode, excerpt: String },
-    #[error("{asked}: the document is larger than 1 MiB")]
-    TooLarge { asked: String },
+    #[error("{asked}: the document is larger than {} MiB", most >> 20)]
+    TooLarge { asked: String, most: usize },
 }
 
 /// A server that is asked over HTTP, with what is needed to be let in.
@@ -40,6 +40,7 @@ pub struct Web {
     auth: Option<Auth>,
     tls: Option<Tls>,
     link: Arc<Link<Client>>,
+    most: usize,
 }
 
 /// What came back, whatever its status.
@@ -57,7 +58,14 @@ impl Web {
     #[must_use]
     pub fn of(context: Context, url: &Url, auth: Option<Auth>, tls: Option<Tls>) -> Self {
         let link = context.link(&context.servers.http, &(url.origin().ascii_serialization(), &tls));
-        Self { context, shown: shown(url), auth, tls, link }
+        Self { context, shown: shown(url), auth, tls, link, most: MAX_BODY }
+    }
+
+    /// An answer of so many bytes is still read.
+    #[must_use]
+    pub fn up_to(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// The body of the answer to what `build` makes.
@@ -112,13 +120,13 @@ impl Web {
         let failed = |error: reqwest::Error| WebError::Request { asked: asked.clone(), problem: root_cause(&error) };
         let response = client.execute(request).await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = match body(response, MAX_BODY + 1).await {
+        let body = match body(response, self.most + 1).await {
             // What is wrong is known already.
             Err(_) if !status.is_success() => Vec::new(),
             read => read.map_err(failed)?,
         };
-        if status.is_success() && body.len() > MAX_BODY {
-            return Err(WebError::TooLarge { asked });
+        if status.is_success() && body.len() > self.most {
+            return Err(WebError::TooLarge { asked, most: self.most });
         }
         Ok(Answer { asked, status, headers, body })
     }

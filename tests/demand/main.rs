@@ -3,6 +3,7 @@
 
 #[path = "../support/adapter.rs"]
 mod adapter;
+mod azure_queue;
 mod fixture;
 mod foresight;
 mod http;

@@ -35,6 +35,7 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
     (r"^[^\r\n]*$", "must be one line"),
+    (r"^(auto|([0-9]{1,9}(ms|s|m|h|d))+)$", "must be auto or a time such as 24h, 7d or 90s"),
     (
         r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5}(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5})*$",
         "must be addresses of brokers with commas between them, such as kafka-0:9092,kafka-1:9092",

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::secret::SecretRef;
 
+mod azure_queue;
 mod forecast;
 mod http;
 mod kafka;
@@ -24,6 +25,7 @@ mod sqs;
 mod target;
 mod tls;
 
+pub use azure_queue::{AzureQueue, QueueLengthStrategy};
 pub use forecast::Forecast;
 pub use http::Http;
 pub use kafka::{Kafka, OffsetResetPolicy, Sasl, SaslMechanism};
@@ -105,6 +107,8 @@ pub enum Source {
     OpenTelemetry(OpenTelemetry),
     /// A number of replicas, or a factor for the other metrics, in a window of time.
     Schedule(Schedule),
+    /// How many messages are in a queue of Azure Storage.
+    AzureQueue(AzureQueue),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -128,7 +132,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 14] = [
         "push",
         "simulated",
         "http",
@@ -142,6 +146,7 @@ impl Source {
         "keda",
         "openTelemetry",
         "schedule",
+        "azureQueue",
     ];
 
     /// As the field is called in a spec.
@@ -161,6 +166,7 @@ impl Source {
             Self::Keda(_) => "keda",
             Self::OpenTelemetry(_) => "openTelemetry",
             Self::Schedule(_) => "schedule",
+            Self::AzureQueue(_) => "azureQueue",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -178,6 +184,7 @@ impl Source {
             Self::Kafka(kafka) => Some(&kafka.polling),
             Self::Postgres(postgres) => Some(&postgres.polling),
             Self::Keda(keda) => Some(&keda.polling),
+            Self::AzureQueue(queue) => Some(&queue.polling),
             Self::Push(_) | Self::Simulated(_) | Self::OpenTelemetry(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }

@@ -11,7 +11,7 @@ use crate::api::secret::SecretValue;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sqs {
-    /// Address of the queue, such as <https://sqs.eu-west-1.amazonaws.com/123456789012/orders>.
+    /// Address of the queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/orders.
     #[serde(rename = "queueURL")]
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?#@ \t\r\n]+(/[^?#@ \t\r\n]*)?$"))]
     pub queue_url: String,
