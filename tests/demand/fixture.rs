@@ -20,8 +20,12 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
+        Self::reading(Arc::new(Secrets::in_files()))
+    }
+
+    fn reading(secrets: Arc<Secrets>) -> Self {
         let (board, desk) = (Arc::new(Board::new()), Arc::new(PushDesk::new()));
-        Self { sources: Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files())), board, desk }
+        Self { sources: Sources::new(board.clone(), desk.clone(), secrets), board, desk }
     }
 
     /// With one app of one metric.
@@ -31,9 +35,16 @@ impl Fixture {
         fixture
     }
 
+    /// With one app of one metric, and secrets of its own.
+    pub fn with(secrets: Arc<Secrets>, demand: Value) -> Self {
+        let mut fixture = Self::reading(secrets);
+        fixture.sources.sync(&[app("search", json!([demand]))]);
+        fixture
+    }
+
     /// The next updates, waiting no longer than a test may take.
     pub async fn next(&self) -> Vec<Update> {
-        timeout(Duration::from_secs(20), self.board.changed()).await.expect("nothing was posted");
+        timeout(Duration::from_secs(90), self.board.changed()).await.expect("nothing was posted");
         self.board.take()
     }
 
