@@ -19,6 +19,8 @@ pub struct Context {
     /// Where the Secrets are that the spec names.
     pub namespace: Arc<str>,
     pub servers: Arc<Servers>,
+    /// The API server, where this Microscaler is on Kubernetes.
+    pub kubernetes: Option<kube::Client>,
 }
 
 /// The connections of all sources of a pool, by the kind of server.
