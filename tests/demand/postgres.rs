@@ -112,7 +112,7 @@ impl Postgres {
             if output.status.success() {
                 return told.trim().to_owned();
             }
-            let is_starting = ["starting up", "shutting down", "No such file", "Connection refused", "closed the connection"];
+            let is_starting = ["the database system is", "No such file", "Connection refused", "closed the connection"];
             assert!(is_starting.iter().any(|words| said.contains(words)), "{statement}: {said}");
             std::thread::sleep(Duration::from_millis(100));
         }
