@@ -20,13 +20,24 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
+        Self::reading(Arc::new(Secrets::in_files()))
+    }
+
+    fn reading(secrets: Arc<Secrets>) -> Self {
         let (board, desk) = (Arc::new(Board::new()), Arc::new(PushDesk::new()));
-        Self { sources: Sources::new(board.clone(), desk.clone(), Arc::new(Secrets::in_files())), board, desk }
+        Self { sources: Sources::new(board.clone(), desk.clone(), secrets), board, desk }
     }
 
     /// With one app of one metric.
     pub fn of(demand: Value) -> Self {
         let mut fixture = Self::new();
+        fixture.sources.sync(&[app("search", json!([demand]))]);
+        fixture
+    }
+
+    /// With one app of one metric, and secrets of its own.
+    pub fn with(secrets: Arc<Secrets>, demand: Value) -> Self {
+        let mut fixture = Self::reading(secrets);
         fixture.sources.sync(&[app("search", json!([demand]))]);
         fixture
     }

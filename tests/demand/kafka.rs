@@ -1,10 +1,13 @@
 //! The lag of groups at a real Apache Kafka.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use microscaler::store::secrets::{Secret, Secrets};
 use microscaler_testbed::{Authority, Port, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -230,6 +233,8 @@ async fn restarts(kafka: &Kafka, all: &Fixture) {
     assert!(reading.value.is_some_and(|(value, _)| is(31.0)(value)), "the value was lost");
     all.until_failure(&format!("broker {}: connection refused", kafka.server.address())).await;
     kafka.server.start().unwrap();
+    // It takes its old self for another broker at first; the tool waits for it.
+    kafka.tool(TOPICS, &["--list"], "");
     all.until_value(is(31.0)).await;
     kafka.produce("orders", 2);
     all.until_value(is(33.0)).await;
@@ -241,7 +246,7 @@ async fn shares(kafka: &Kafka) {
     let apps: Vec<_> = (0..5).map(|n| app(&format!("app-{n}"), json!([kafka.metric(json!({"topic": "orders"}))]))).collect();
     fixture.sources.sync(&apps);
     let before = Kafka::connections(kafka.server.port());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     while seen.len() < apps.len() {
         seen.extend(fixture.next().await.into_iter().filter(|update| update.reading.value.is_some()).map(|update| update.app));
     }
@@ -265,6 +270,17 @@ async fn passwords_and_tls() {
         let failure = kafka.secured(mechanism, json!({"sasl": sasl})).until_failure(&refused).await;
         assert!(failure.contains("Authentication failed"), "{failure}");
     }
+    // On Kubernetes, nothing of the broker's words is told.
+    let secrets = Arc::new(Secrets::in_kubernetes());
+    let data = [("user", "alice".to_owned()), ("password", "wrong".to_owned()), ("ca", kafka.authority.pem().to_owned())];
+    let data = data.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect();
+    secrets.put(&("shop".to_owned(), "kafka".to_owned()), Some(&Secret::Data(data)));
+    let reference = |key: &str| json!({"secretRef": {"name": "kafka", "key": key}});
+    let sasl = json!({"mechanism": "scram_sha256", "username": reference("user"), "password": reference("password")});
+    let secured = format!("127.0.0.1:{}", kafka.secure.number);
+    let demand = kafka.metric(json!({"bootstrapServers": secured, "sasl": sasl, "tls": {"ca": reference("ca")}}));
+    assert_eq!(Fixture::with(secrets, demand).failure().await, format!("Kafka at {secured}: {refused}"));
+
     kafka.secured("plaintext", json!({"sasl": null})).until_failure("see whether it wants tls or sasl").await;
     kafka.secured("plaintext", json!({"tls": null})).until_failure("see whether it wants tls").await;
     kafka.secret("other", Authority::new().unwrap().pem());

@@ -1,9 +1,12 @@
 //! Queries of a real PostgreSQL.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use microscaler::store::secrets::{Secret, Secrets};
 use microscaler_testbed::{Authority, Server, Stopped};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -109,7 +112,7 @@ impl Postgres {
             if output.status.success() {
                 return told.trim().to_owned();
             }
-            let is_starting = ["starting up", "shutting down", "No such file", "Connection refused", "closed the connection"];
+            let is_starting = ["the database system is", "No such file", "Connection refused", "closed the connection"];
             assert!(is_starting.iter().any(|words| said.contains(words)), "{statement}: {said}");
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -216,6 +219,38 @@ async fn what_is_wrong_is_said_in_words() {
     assert!(failure.starts_with("connection: it is not as PostgreSQL's") && !failure.contains("secret"), "{failure}");
 }
 
+/// On Kubernetes, who may write an app is not who may read the database.
+#[tokio::test]
+async fn where_it_has_to_be_nothing_of_the_answer_is_told() {
+    let postgres = Postgres::start();
+    let secrets = Arc::new(Secrets::in_kubernetes());
+    let data = |password: &str| {
+        let data = BTreeMap::from([("password".to_owned(), password.into()), ("ca".to_owned(), postgres.authority.pem().into())]);
+        secrets.put(&("shop".to_owned(), "db".to_owned()), Some(&Secret::Data(data)));
+    };
+    data("secret");
+    let reference = |key: &str| json!({"secretRef": {"name": "db", "key": key}});
+    let asked = |query: &str| {
+        let demand = postgres.metric(query, json!({"password": reference("password"), "tls": {"ca": reference("ca")}}));
+        Fixture::with(secrets.clone(), demand)
+    };
+    let at = format!("PostgreSQL at {}: ", postgres.address());
+    let told = [
+        ("SELECT 'hidden'", "the query yields a text, which is no number"),
+        ("SELECT 'hidden'::int", "the server's error 22P02 (SQLSTATE)"),
+        ("SELECT * FROM hidden", "a table of the query does not exist"),
+    ];
+    for (query, expected) in told {
+        assert_eq!(asked(query).failure().await, format!("{at}{expected}"));
+    }
+    let fixture = asked(COUNT);
+    fixture.until_value(is(0.0)).await;
+    data("wrong");
+    assert_eq!(fixture.failure().await, format!("{at}the user or the password is refused"));
+    data("secret");
+    fixture.until_value(is(0.0)).await;
+}
+
 #[tokio::test]
 async fn a_notification_is_as_good_as_a_poll() {
     let postgres = Postgres::start();
@@ -296,7 +331,7 @@ async fn metrics_of_one_server_share_a_connection() {
         })
         .collect();
     fixture.sources.sync(&apps);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     while seen.len() < apps.len() {
         seen.extend(fixture.next().await.into_iter().filter(|update| update.reading.value.is_some()).map(|update| update.app));
     }
