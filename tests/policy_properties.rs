@@ -6,7 +6,7 @@
 mod sim;
 
 use microscaler::api::portion::Portion;
-use microscaler::api::protection::Protection;
+use microscaler::api::protection::{PreemptionBudget, Protection};
 use microscaler::api::template::{Operator, Requirement};
 use microscaler::api::validated::{App, BaseKind, FallbackTo, Spread, TargetValue, Version};
 use microscaler::backend::End;
@@ -43,10 +43,16 @@ struct Cluster {
     apps: Vec<App>,
     headroom: u8,
     executor_cpu: i64,
+    budget: Option<PreemptionBudget>,
     seed: u64,
     survey_ms: Option<u64>,
     rival: Option<u32>,
     events: Vec<Event>,
+}
+
+fn a_budget() -> impl Strategy<Value = Option<PreemptionBudget>> {
+    let some = (1..4_i32, 1..2000_i64).prop_map(|(replicas, period_milliseconds)| PreemptionBudget { replicas, period_milliseconds });
+    prop_oneof![3 => Just(None), 1 => some.prop_map(Some)]
 }
 
 prop_compose! {
@@ -58,8 +64,9 @@ prop_compose! {
             1 => (0..3_i64).prop_map(|n| Some(Portion::Count(n))),
             1 => Just(Some(Portion::Percent(30))),
         ],
+        preemption_budget in a_budget(),
     ) -> Protection {
-        Protection { protect_for_milliseconds, checkpointed, max_unavailable, even_for_more_important: false }
+        Protection { protect_for_milliseconds, checkpointed, max_unavailable, even_for_more_important: false, preemption_budget }
     }
 }
 
@@ -133,6 +140,7 @@ prop_compose! {
         apps in prop::collection::vec(an_app(), 1..6),
         headroom in prop_oneof![2 => Just(0_u8), 1 => 1..4_u8],
         executor_cpu in prop_oneof![Just(10_i64), Just(100), Just(700)],
+        budget in a_budget(),
         seed in any::<u64>(),
         survey_ms in prop::option::of(1..500_u64),
         rival in prop::option::of(1..4_u32),
@@ -142,7 +150,7 @@ prop_compose! {
         for (i, app) in apps.iter_mut().enumerate() {
             app.key = key(&format!("app{i}"));
         }
-        Cluster { agents, apps, headroom, executor_cpu, seed, survey_ms, rival, events }
+        Cluster { agents, apps, headroom, executor_cpu, budget, seed, survey_ms, rival, events }
     }
 }
 
@@ -161,6 +169,7 @@ fn build(cluster: &Cluster) -> Sim {
         sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
     }
     (sim.world.executor_size, sim.world.executor_idle_ms) = (Resources::new(cluster.executor_cpu, 32), 2000);
+    sim.world.preemption_budget = cluster.budget;
     sim.world.headroom = Resources::new(i64::from(cluster.headroom) * 1000, 0);
     cluster.apps.iter().for_each(|app| sim.set_app(app.clone()));
     sim

@@ -1,6 +1,7 @@
 //! How far replicas that run are spared when others want their room.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::portion::Portion;
@@ -30,4 +31,25 @@ pub struct Protection {
     /// Hold to maxUnavailable even when more important apps want the room.
     #[serde(default)]
     pub even_for_more_important: bool,
+
+    /// How many replicas may have to give way in a time. Those beyond that wait for their turn. Default: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption_budget: Option<PreemptionBudget>,
+}
+
+/// How many replicas may have to give way in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreemptionBudget {
+    /// So many at once, if there were none for a period.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub replicas: i32,
+    /// And as many in each period from then on, evenly. Default: 1000.
+    #[serde(default = "one_second")]
+    #[schemars(range(min = 1, max = 86_400_000))]
+    pub period_milliseconds: i64,
+}
+
+fn one_second() -> i64 {
+    1000
 }

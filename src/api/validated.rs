@@ -9,7 +9,7 @@ use super::container::{Containerizer, Launch};
 use super::demand::{Demand, Source};
 use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
-use super::protection::Protection;
+use super::protection::{PreemptionBudget, Protection};
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
@@ -198,6 +198,7 @@ pub struct Pool {
     /// [`Resources::UNLIMITED`] in each dimension without a limit.
     pub limits: Resources,
     pub headroom: Resources,
+    pub preemption_budget: Option<PreemptionBudget>,
     /// What an executor of pooled apps uses by itself.
     pub executor: Resources,
     pub executor_idle_ms: u64,
@@ -312,6 +313,7 @@ impl Pool {
             backend: raw.spec.backend.clone(),
             limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
             headroom: Resources::ZERO,
+            preemption_budget: raw.spec.preemption_budget,
             executor: Resources::ZERO,
             executor_idle_ms: 0,
         };

@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::bases::Bases;
+use super::budget::Tokens;
 use super::claim::{Claim, is_live, is_ready};
 use super::offers;
 use super::plan::{Plan, Stop, StopReason};
@@ -28,6 +29,9 @@ pub(super) struct Allocation<'a> {
     pub rooms: Rooms<'a>,
     /// Made when the first room has to be taken.
     pub victims: Option<Victims>,
+    /// How many replicas may have to give way, if there is a limit, and how many have to already.
+    pub tokens: Option<Tokens>,
+    pub taken: usize,
     queue: BinaryHeap<Reverse<Turn>>,
     /// When more can be done although nothing happens.
     pub wake_at: Option<Millis>,
@@ -39,6 +43,7 @@ pub(super) struct Allocation<'a> {
 pub(super) fn allocate<'a>(
     world: &'a World,
     claims: &'a [Claim<'a>],
+    tokens: Option<Tokens>,
     frozen: impl Fn(&Claim) -> bool,
     now: Millis,
 ) -> Allocation<'a> {
@@ -47,7 +52,7 @@ pub(super) fn allocate<'a>(
     let rooms = Rooms::of(world, bases, now);
     let seats = claims.iter().map(|claim| Seat::new(claim, frozen(claim), &rooms)).collect();
     let (queue, plan) = (BinaryHeap::new(), Plan::default());
-    let mut all = Allocation { world, now, seats, rooms, victims: None, queue, wake_at: None, plan };
+    let mut all = Allocation { world, now, seats, rooms, victims: None, tokens, taken: 0, queue, wake_at: None, plan };
     all.end_orphans();
     all.end_surplus();
     all.keep_turns();
@@ -146,7 +151,7 @@ impl<'a> Allocation<'a> {
         let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present) && !stuck.contains(&agent);
         let winner = Winner { rank: Rank(Rank::REMAINDER.0 - 1), strength: Strength::Reserve };
         if !self.end_some(winner, headroom, spare, present, &StopReason::Headroom) {
-            self.wait_for_protected(winner.rank);
+            self.withheld(winner);
         }
     }
 
@@ -160,14 +165,7 @@ impl<'a> Allocation<'a> {
         self.wake(self.world.futile_until);
     }
 
-    /// When the first replica less important than this ceases to be protected; more can be done then.
-    pub fn wait_for_protected(&mut self, rank: Rank) -> Option<Millis> {
-        let until = self.victims.as_ref()?.protected_below(rank)?;
-        self.wake(until);
-        Some(until)
-    }
-
-    fn wake(&mut self, at: Millis) {
+    pub fn wake(&mut self, at: Millis) {
         self.wake_at = self.wake_at.into_iter().chain([at]).min();
     }
 
@@ -182,9 +180,14 @@ impl<'a> Allocation<'a> {
     ) -> bool {
         let mut chosen = Vec::new();
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        let is_met = victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen);
+        let mut is_met = victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen);
         if is_met {
             prune(&mut chosen, |left| need.fits(room + freed(left)));
+        }
+        while !self.afford(winner, chosen.len()) {
+            chosen.pop();
+            self.out_of_budget(1);
+            is_met = false;
         }
         for victim in chosen {
             self.end(victim.app as usize, victim.task as usize, why.clone());
@@ -200,6 +203,8 @@ impl<'a> Allocation<'a> {
         seat.ends[task] = true;
         seat.kept -= 1;
         seat.ready_ends += i64::from(is_ready(&tasks[task]));
+        seat.taken += usize::from(why.is_preemption());
+        self.taken += usize::from(why.is_preemption());
         seat.old -= i64::from(rollout::is_old(&tasks[task], spec));
         self.rooms.give(tasks[task].agent, tasks[task].resources);
         self.plan.stops.push(Stop { app: (*key).clone(), task: Arc::clone(&tasks[task].id), why });

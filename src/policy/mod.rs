@@ -30,6 +30,7 @@
 //! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
 //! | what is spared | `sparing` |
+//! | how much may be taken in a time | `budget` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
@@ -41,6 +42,7 @@ mod ahead;
 mod allocate;
 mod backoff;
 mod bases;
+mod budget;
 mod claim;
 mod damp;
 mod decide;

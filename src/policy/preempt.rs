@@ -6,13 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::claim::{Claim, is_live, is_ready};
+use super::claim::{is_live, is_ready};
 use super::place::age;
 use super::resources::Resources;
 use super::rollout::is_old;
 use super::rooms::{Rank, Rooms, share};
 use super::seat::Seat;
-use super::sparing::{Protected, Winner, protected_until};
+use super::sparing::{Guarded, Winner, protected_until};
 use super::world::{AgentIx, Millis};
 
 /// So many agents are looked at before a good choice is taken for the best.
@@ -67,7 +67,7 @@ pub(super) struct Victims {
     lowest: Rank,
     /// Some that would lose nothing are of that rank.
     lossless: bool,
-    protected: Protected,
+    pub guarded: Vec<Guarded>,
 }
 
 impl Victims {
@@ -98,20 +98,8 @@ impl Victims {
         let lowest = losing().flat_map(|(seat, _)| losable(seat)).max().unwrap_or(Rank::FIRST);
         let lossless =
             losing().any(|(seat, _)| seat.claim.app.protection.checkpointed && losable(seat).any(|rank| rank == lowest));
-        let mut protected = Protected::default();
-        for (seat, _) in losing().filter(|(seat, _)| seat.claim.app.protection.protect_for_milliseconds > 0) {
-            let Claim { tasks, app, .. } = seat.claim;
-            let ends = tasks.iter().filter(|task| is_live(task)).map(|task| protected_until(task, app)).filter(|at| *at > now);
-            if let (Some(first), Some(rank)) = (ends.min(), losable(seat).max()) {
-                protected.note(rank, first);
-            }
-        }
-        Self { now, begins, tasks, sorted: vec![None; agents], everywhere: None, lowest, lossless, protected }
-    }
-
-    /// When the first replica that is less important than this ceases to be protected.
-    pub fn protected_below(&self, rank: Rank) -> Option<Millis> {
-        self.protected.below(rank)
+        let guarded = losing().filter_map(|(seat, app)| Guarded::of(seat, app as usize, now)).collect();
+        Self { now, begins, tasks, sorted: vec![None; agents], everywhere: None, lowest, lossless, guarded }
     }
 
     /// The least important rank that there is.
@@ -192,7 +180,7 @@ impl Victims {
 }
 
 /// The ranks of which the app may lose a replica.
-fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
+pub(super) fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
     let ranks = [Rank::of(seat.claim.app.priority), Rank::REMAINDER];
     ranks.into_iter().filter(|rank| seat.may_lose(*rank, 0))
 }

@@ -84,13 +84,17 @@ impl Allocation<'_> {
         }
         let winner = Winner::wanting(rank);
         let Some(chosen) = victims.plan(&self.seats, &self.rooms, agent, winner, size) else {
-            self.wait_for_protected(rank);
+            self.withheld(winner);
             return false;
         };
         let Some(chosen) = self.within_limits(agent, winner, size, chosen) else {
             self.rooms.bases.over_limits = true;
             return false;
         };
+        if !self.afford(winner, chosen.len()) {
+            self.out_of_budget(chosen.len());
+            return false;
+        }
         if self.is_futile() {
             self.try_again_later();
             return false;

@@ -29,7 +29,9 @@ pub(super) struct Seat<'a> {
     pub in_place: i64,
     /// Others could give way, and yet they do not.
     pub withheld: Option<Withheld>,
-    /// Ready replicas that end by this decision.
+    /// Replicas that have to give way by this decision.
+    pub taken: usize,
+    /// Ready replicas that end by it.
     pub ready_ends: i64,
     /// A rollout would go on if more of its replicas might be unready at a time.
     pub over_budget: bool,
@@ -88,6 +90,7 @@ impl<'a> Seat<'a> {
             reserved: 0,
             in_place: 0,
             withheld: None,
+            taken: 0,
             ready_ends: 0,
             over_budget: false,
             short: None,

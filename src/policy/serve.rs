@@ -11,7 +11,7 @@ use super::resources::Resources;
 use super::rollout;
 use super::rooms::{LEVELS, Level, Rank};
 use super::seat::{Band, Short};
-use super::sparing::{Strength, Winner, Withheld};
+use super::sparing::{Winner, Withheld};
 use super::world::AgentIx;
 
 impl Allocation<'_> {
@@ -85,11 +85,13 @@ impl Allocation<'_> {
             return false;
         }
         let Some((agent, victims)) = self.choose_victims(app, winner) else {
-            if winner.strength == Strength::Want {
-                self.seats[app].withheld = self.wait_for_protected(winner.rank).map(Withheld::Protected);
-            }
+            self.seats[app].withheld = self.withheld(winner);
             return false;
         };
+        if !self.afford(winner, victims.len()) {
+            self.seats[app].withheld = self.out_of_budget(victims.len());
+            return false;
+        }
         if self.is_futile() {
             self.try_again_later();
             self.seats[app].withheld = Some(Withheld::Futile);

@@ -171,9 +171,14 @@ fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict, reasons: &mut Vec<R
         None | Some(Short::Headroom) => {}
         Some(Short::Hopeless(reason)) => reasons.push(reason.clone()),
         Some(Short::Limits) => reasons.push(Reason::AtLimits { limits: pool.limits }),
-        Some(Short::Withheld(Withheld::Protected(until))) => {
+        Some(Short::Withheld(why @ (Withheld::Protected(until) | Withheld::Budget(until)))) => {
             let for_ms = until.saturating_sub(pool.now);
-            reasons.extend([pool.pool_full(app, wanted, granted), Reason::OthersProtected { for_ms }]);
+            let is_protected = matches!(why, Withheld::Protected(_));
+            let why = if is_protected { Reason::OthersProtected { for_ms } } else { Reason::BudgetSpent { for_ms } };
+            reasons.extend([pool.pool_full(app, wanted, granted), why]);
+        }
+        Some(Short::Withheld(Withheld::Unavailable)) => {
+            reasons.extend([pool.pool_full(app, wanted, granted), Reason::OthersUnavailable]);
         }
         Some(Short::Withheld(Withheld::Futile)) => {
             let retry_in_ms = pool.futile_until.saturating_sub(pool.now);
@@ -245,6 +250,10 @@ impl fmt::Display for Reason {
             Self::OthersProtected { for_ms } => {
                 write!(f, "what is less important there is protected, some of it for {} more", Time(*for_ms))
             }
+            Self::BudgetSpent { for_ms } => {
+                write!(f, "enough has given way of late (preemptionBudget), the next may in {}", Time(*for_ms))
+            }
+            Self::OthersUnavailable => f.write_str("what is less important there keeps to its maxUnavailable"),
             Self::BudgetHolds => f.write_str("the rollout waits, as maxUnavailable allows no more"),
             Self::MinimumWaits { min, granted } => {
                 write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
