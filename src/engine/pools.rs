@@ -219,6 +219,7 @@ fn drive<B: Backend + 'static>(
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
         specs,
+        secrets: shared.secrets.clone(),
         sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone()),
         board,
         asks: asks_in,
