@@ -416,6 +416,7 @@ impl<B: Backend> Engine<B> {
         }
         self.rest.tidy(now);
         self.scale_out.look_for_idle(&self.world, &self.inputs.pool, clock::to_millis(now));
+        self.inputs.sources.place(&self.world);
         self.published = Some(now);
         self.unpublished = false;
         let (previous, changed) = (self.outputs.reports.borrow().clone(), std::mem::take(&mut self.changed));

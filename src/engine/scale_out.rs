@@ -88,7 +88,7 @@ impl ScaleOut {
         let (situation, situations) = watch::channel(Situation::default());
         let (told, outcome) = watch::channel(None);
         let before = raw.status.as_ref().and_then(|status| status.shortfall.as_ref()?.since.as_ref()).map(|since| since.0);
-        let context = Context { secrets, namespace: pool.namespace().into(), servers: Arc::default() };
+        let context = Context { secrets, namespace: pool.namespace().into(), servers: Arc::default(), kubernetes: None };
         let herald = Herald::new(pool.clone(), context, before.is_some());
         let herald = tokio::spawn(herald.run(situations, told));
         Self { situation, outcome, herald, idle: Vec::new(), before }
