@@ -50,6 +50,8 @@
 //!   isolation group, and forks each task, which is still one task of Mesos. So accounting and reconciliation stay true, and a start takes
 //!   milliseconds. An executor's room is set aside before anything else is placed, so that judgement about replicas need not know of it.
 //! - **Unknown is not zero.** A reading has an age and may have failed; missing data never scales down.
+//! - **A pool that is too small says so.** What finds no room is counted by the same decision, and a task of its own tells whoever can add
+//!   hosts: no webhook keeps the engine waiting.
 //! - **Stopping stops nothing.** Tasks outlive Microscaler; only deleting their app, or `drain`, ends them.
 
 pub mod api;

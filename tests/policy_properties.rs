@@ -170,7 +170,7 @@ fn build(cluster: &Cluster) -> Sim {
         sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
     }
     (sim.world.executor_size, sim.world.executor_idle_ms) = (Resources::new(cluster.executor_cpu, 32), 2000);
-    sim.world.preemption_budget = cluster.budget;
+    (sim.world.preemption_budget, sim.world.scale_out_priority) = (cluster.budget, 2);
     sim.world.headroom = Resources::new(i64::from(cluster.headroom) * 1000, 0);
     cluster.apps.iter().for_each(|app| sim.set_app(app.clone()));
     sim
@@ -300,6 +300,11 @@ fn run(cluster: &Cluster) {
     sim.decide();
     for event in &cluster.events {
         happen(&mut sim, event, cluster.apps.len(), cluster.agents.len());
+        for lack in &sim.last.shortfall.lacks {
+            let (verdict, app) = (&sim.last.verdicts[&lack.app], sim.world.apps[&lack.app].spec.as_ref().unwrap());
+            assert_eq!(verdict.wanted - verdict.granted, lack.replicas, "{lack:?} {verdict:?}");
+            assert!(lack.replicas > 0 && app.priority <= 2 && !app.suspended, "{lack:?}");
+        }
         let used = |ix: usize| -> Resources {
             let tasks = sim.world.apps.values().flat_map(|view| &view.tasks);
             tasks

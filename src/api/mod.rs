@@ -6,6 +6,7 @@
 //! | its demand metrics and their targets | [`demand`] |
 //! | the container it runs and where | [`template`], [`container`], [`probe`] |
 //! | `MicroscalingPool`: the Mesos or Marathon that it runs on | [`pool`], [`marathon`] |
+//! | who is told when a pool is too small | [`scale_out`] |
 //! | what is reported back | [`status`] |
 //! | where credentials are kept | [`secret`] |
 //! | amounts such as `500m` and `64Mi` | [`quantity`] |
@@ -27,6 +28,7 @@ pub mod portion;
 pub mod probe;
 pub mod protection;
 pub mod quantity;
+pub mod scale_out;
 pub mod secret;
 pub mod status;
 pub mod template;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::marathon::Marathon;
 use super::protection::PreemptionBudget;
 use super::quantity::Quantity;
+use super::scale_out::ScaleOut;
 use super::secret::{SecretRef, SecretValue};
 use super::status::PoolStatus;
 
@@ -26,6 +27,7 @@ use super::status::PoolStatus;
     printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents"),
     printcolumn(name = "Tasks", type_ = "integer", json_path = ".status.tasks"),
     printcolumn(name = "Used", type_ = "string", json_path = ".status.used"),
+    printcolumn(name = "Lacks", type_ = "string", json_path = ".status.shortfall.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Free", type_ = "string", json_path = ".status.free", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
@@ -42,6 +44,10 @@ pub struct MicroscalingPoolSpec {
     /// How many replicas of all apps together may have to give way in a time. Default: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemption_budget: Option<PreemptionBudget>,
+
+    /// What is told when the pool is too small for what is wanted, and to whom. Default: its status tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_out: Option<ScaleOut>,
 }
 
 /// What runs the containers.

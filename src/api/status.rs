@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::pool::Amounts;
 
 /// What is known of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +139,27 @@ impl fmt::Display for DemandState {
     }
 }
 
+/// What is wanted in a pool and finds no room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PoolShortfall {
+    /// In a few words: 5 replicas, 2 agents.
+    pub summary: String,
+    /// Replicas that find no room.
+    pub replicas: i64,
+    #[serde(flatten)]
+    pub room: Amounts,
+    /// How many more agents of the size that most have would hold them; absent if there are none, or if some replica fits none of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<i64>,
+    /// What most agents have altogether, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_size: Option<String>,
+    /// Since when the pool has been too small.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+}
+
 /// What is known of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -157,6 +180,11 @@ pub struct PoolStatus {
     pub used: String,
     /// What is free as far as known, in words.
     pub free: String,
+    /// What is wanted and finds no room; absent while the pool is large enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<PoolShortfall>,
+    /// Agents that have run no replica for so long as scaleOut.idleSeconds says.
+    pub idle_agents: i64,
     /// Median time from a change of demand until the calls to Mesos or Marathon are written, of the last 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_reaction_milliseconds: Option<f64>,
@@ -172,7 +200,8 @@ pub struct PoolStatus {
     /// What is wrong, or what is going on, in words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Ready, Connected, Stalled; on a Marathon also Tuned: whether its flags let replicas start quickly, and which would.
+    /// Ready, Connected, Stalled, CapacityLimited; on a Marathon also Tuned: whether its flags let replicas start quickly, and which would;
+    /// with scaleOut also ScaleOutTold: whether who is to be told of a lack of room was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -11,6 +11,7 @@ use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::protection::{PreemptionBudget, Protection};
 use super::quantity::{BadQuantity, Quantity};
+use super::scale_out::ScaleOut;
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::demand::schedule::Windows;
 use crate::policy::resources::Resources;
@@ -213,6 +214,7 @@ pub struct Pool {
     pub limits: Resources,
     pub headroom: Resources,
     pub preemption_budget: Option<PreemptionBudget>,
+    pub scale_out: Option<ScaleOut>,
     /// What an executor of pooled apps uses by itself.
     pub executor: Resources,
     pub executor_idle_ms: u64,
@@ -333,6 +335,7 @@ impl Pool {
             limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
             headroom: Resources::ZERO,
             preemption_budget: raw.spec.preemption_budget,
+            scale_out: raw.spec.scale_out.clone(),
             executor: Resources::ZERO,
             executor_idle_ms: 0,
         };

@@ -201,7 +201,7 @@ impl Args {
     }
 
     fn pool_rows(&self, pools: &[MicroscalingPool]) -> (Vec<&'static str>, Vec<Vec<String>>) {
-        let mut header = vec!["NAME", "CONNECTED", "AGENTS", "TASKS", "USED", "FREE"];
+        let mut header = vec!["NAME", "CONNECTED", "AGENTS", "TASKS", "USED", "FREE", "LACKS"];
         if self.wide() {
             header.extend(["MASTER", "FRAMEWORK", "MESSAGE"]);
         }
@@ -209,8 +209,9 @@ impl Args {
             let status = pool.status.clone().unwrap_or_default();
             let connected = status.conditions.iter().find(|condition| condition.type_ == "Connected");
             let connected = connected.map_or_else(|| "Unknown".to_owned(), |condition| condition.status.clone());
-            let mut row =
-                vec![pool.name_any(), connected, status.agents.to_string(), status.tasks.to_string(), status.used, status.free];
+            let lacks = status.shortfall.map_or_else(|| "-".to_owned(), |shortfall| shortfall.summary);
+            let (agents, tasks) = (status.agents.to_string(), status.tasks.to_string());
+            let mut row = vec![pool.name_any(), connected, agents, tasks, status.used, status.free, lacks];
             if self.wide() {
                 row.extend([status.master.unwrap_or_default(), status.framework_id.unwrap_or_default(), status.message]);
             }
@@ -271,6 +272,7 @@ fn pool_lines(pool: &MicroscalingPool) -> Vec<String> {
     if let (Some(median), Some(p99)) = (status.median_launch_milliseconds, status.p99_launch_milliseconds) {
         lines.push(format!("from there until a replica runs: {median:.0} ms (p99 {p99:.0} ms)"));
     }
+    lines.extend(status.shortfall.as_ref().map(|shortfall| format!("too small: it lacks room for {}", shortfall.summary)));
     let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     lines.extend((!ready).then(|| format!("not in control: {}", status.message)));
     lines

@@ -12,6 +12,7 @@ use crate::api::validated::{BaseKind, Key, Pool};
 use crate::backend::{marathon, mesos};
 use crate::engine::{clock, snapshot};
 use crate::policy::plan::{Plan, Stop};
+use crate::policy::shortfall::Shortfall;
 use crate::policy::world::{AgentIx, Reading, World};
 use crate::policy::{Memory, decide};
 use crate::store::{Specs, directory};
@@ -99,6 +100,15 @@ fn set_reading(world: &mut World, specs: &Specs, app: &Key, metric: &str, value:
     Ok(())
 }
 
+/// What finds no room, if anything does.
+fn lacked(shortfall: &Shortfall) -> String {
+    let apps: Vec<String> = shortfall.lacks.iter().map(|lack| format!("{} of {}", lack.replicas, lack.app)).collect();
+    let agents =
+        shortfall.agents().zip(shortfall.agent).map(|(agents, size)| format!("; {agents} more agents of {size} would do"));
+    let text = format!("  no room for {}{}\n", apps.join(", "), agents.unwrap_or_default());
+    if shortfall.is_none() { String::new() } else { text }
+}
+
 fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
     let host = |agent: AgentIx| world.agents.get(agent.0 as usize).map(|agent| agent.hostname.to_string()).unwrap_or_default();
     let mut text = format!("Pool {}: {} agents\n", pool.key, world.agents.iter().filter(|agent| agent.present).count());
@@ -109,6 +119,7 @@ fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     text += &table::indented(&table::render(Some(&["APP", "WANTED", "GRANTED", "RUNNING", "STATUS", "REASON"]), &rows));
 
+    text += &lacked(&plan.shortfall);
     let mut steps: BTreeMap<(u8, String), usize> = BTreeMap::new();
     for Stop { app, why, .. } in &plan.stops {
         *steps.entry((0, format!("stop  {app}: {why}"))).or_default() += 1;

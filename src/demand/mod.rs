@@ -61,6 +61,7 @@ pub mod trace;
 pub mod web;
 
 pub use board::{Board, Posted, Update};
+pub use context::Context;
 pub use push::{PushDesk, PushError};
 pub use sources::Sources;
 

@@ -34,6 +34,7 @@ use crate::policy::plan::Plan;
 use crate::policy::world::{Millis, World};
 use crate::policy::{Memory, decide};
 use crate::server::metrics::Metrics;
+use crate::store::secrets::Secrets;
 use crate::store::{Specs, SpecsFeed};
 
 mod changes;
@@ -46,6 +47,7 @@ mod preparations;
 pub mod progress;
 pub mod report;
 mod rest;
+pub mod scale_out;
 pub mod snapshot;
 pub mod status;
 
@@ -54,6 +56,7 @@ use dispatch::Dispatcher;
 use progress::Progress;
 use report::{Ask, Event, Journal, Report};
 use rest::Rest;
+use scale_out::ScaleOut;
 
 /// Status is published at most this often, and in any case after [`HEARTBEAT`], with the newest values.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
@@ -66,6 +69,7 @@ pub struct Inputs {
     pub specs: SpecsFeed,
     pub board: Arc<Board>,
     pub sources: Sources,
+    pub secrets: Arc<Secrets>,
     pub asks: mpsc::Receiver<Ask>,
     pub metrics: Arc<Metrics>,
     /// Ends the engine; tasks are left as they are.
@@ -116,6 +120,7 @@ pub struct Engine<B> {
     unpublished: bool,
     changed: Changed,
     rest: Rest,
+    scale_out: ScaleOut,
     backend_wake: Option<Millis>,
 }
 
@@ -138,6 +143,7 @@ impl<B: Backend> Engine<B> {
     #[must_use]
     pub fn new(backend: B, inputs: Inputs, outputs: Outputs) -> Self {
         let dispatcher = Dispatcher::new(inputs.incarnation.clone());
+        let scale_out = ScaleOut::start(&inputs.pool.key, &inputs.raw, inputs.secrets.clone());
         Self {
             pool: inputs.pool.key.clone(),
             backend,
@@ -161,6 +167,7 @@ impl<B: Backend> Engine<B> {
             unpublished: true,
             changed: Changed::default(),
             rest: Rest::default(),
+            scale_out,
             backend_wake: None,
         }
     }
@@ -301,6 +308,10 @@ impl<B: Backend> Engine<B> {
         let changes = changes::between(&before.verdicts, &plan.verdicts);
         self.observe(&plan, &changes, cause, now);
         self.tell_of(&plan, &changes);
+        // What cannot be carried out says nothing of the room that there is.
+        if !self.world.unsurveyed && self.backend.standing().ready && !self.inputs.drain {
+            self.scale_out.note(&self.inputs.pool, &plan.shortfall, clock::timestamp());
+        }
         let standing = self.backend.standing();
         self.changed.all |= standing != self.standing;
         self.unpublished |= self.changed.all || !changes.is_empty();
@@ -404,6 +415,7 @@ impl<B: Backend> Engine<B> {
             return;
         }
         self.rest.tidy(now);
+        self.scale_out.look_for_idle(&self.world, &self.inputs.pool, clock::to_millis(now));
         self.inputs.sources.place(&self.world);
         self.published = Some(now);
         self.unpublished = false;
@@ -417,6 +429,7 @@ impl<B: Backend> Engine<B> {
             drained: self.inputs.drain,
             surveyed: self.surveyed,
             progress: &self.progress,
+            scale_out: &self.scale_out,
             changed: &changed,
             now: clock::to_millis(now),
             timestamp: clock::timestamp(),

@@ -232,6 +232,7 @@ fn drive<B: Backend + 'static>(
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
         specs,
+        secrets: shared.secrets.clone(),
         sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
             .with_histories(shared.histories.clone())
             .on_kubernetes(shared.frameworks.client())

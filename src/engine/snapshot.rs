@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::pool::Backend;
+use crate::api::scale_out::ScaleOut;
 use crate::api::validated::{App, Key, Pool};
 use crate::demand::board::Update;
 use crate::policy::world::{BasePhase, Reading, TaskPhase, Trouble, World};
@@ -20,6 +21,7 @@ pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
     world.preemption_budget = pool.preemption_budget;
+    world.scale_out_priority = pool.scale_out.as_ref().map_or_else(|| ScaleOut::default().priority, |spec| spec.priority);
     // Of a pool that is being deleted nobody will want one again.
     let leaves = specs.pools.get(&pool.key).is_some_and(|spec| spec.raw.metadata.deletion_timestamp.is_some());
     (world.executor_size, world.executor_idle_ms) = (pool.executor, if leaves { 0 } else { pool.executor_idle_ms });

@@ -10,6 +10,7 @@ use super::changes::Changed;
 use super::preparations::{LIMITS_ENFORCED, Preparations, Shown, Told};
 use super::progress::Progress;
 use super::report::{AppReport, Report, TaskReport};
+use super::scale_out::ScaleOut;
 use super::snapshot;
 use crate::api::MicroscalingPool;
 use crate::api::status::{AppStatus, DemandState, DemandStatus, ForecastStatus, Phase, PoolStatus};
@@ -33,6 +34,7 @@ pub struct Sight<'a> {
     /// All agents with executors of ours have been heard of.
     pub surveyed: bool,
     pub progress: &'a Progress,
+    pub scale_out: &'a ScaleOut,
     /// Since the previous report.
     pub changed: &'a Changed,
     pub now: Millis,
@@ -316,6 +318,15 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
         condition("Connected", standing.connected, if standing.connected { "Subscribed" } else { "Disconnected" }),
         condition("Stalled", standing.stalled, if standing.stalled { "NeedsAttention" } else { "Progressing" }),
     ];
+    let shortfall = sight.scale_out.shortfall();
+    let lack = shortfall.as_ref().map_or_else(String::new, |_| sight.scale_out.words());
+    let (status, word) = if shortfall.is_some() { ("True", "TooSmall") } else { ("False", "EnoughRoom") };
+    conditions.push(condition_of(sight, "CapacityLimited", &Told { status, word, message: lack }, generation, old));
+    if let Some(outcome) = sight.scale_out.outcome() {
+        let (status, word) = if outcome.is_ok() { ("True", "Delivered") } else { ("False", "Failed") };
+        let message = outcome.err().unwrap_or_default();
+        conditions.push(condition_of(sight, "ScaleOutTold", &Told { status, word, message }, generation, old));
+    }
     if let Some(advice) = &standing.advice {
         let (status, word) = if advice.is_empty() { ("True", "FastFlags") } else { ("False", "SlowFlags") };
         conditions.push(condition_of(sight, "Tuned", &Told { status, word, message: advice.clone() }, generation, old));
@@ -329,6 +340,8 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
         used: used.to_string(),
         free: free.to_string(),
         message: standing.message.clone(),
+        shortfall,
+        idle_agents: sight.scale_out.idle_agents(),
         median_reaction_milliseconds: milliseconds(median),
         p99_reaction_milliseconds: milliseconds(p99),
         median_launch_milliseconds: milliseconds(median_launch),

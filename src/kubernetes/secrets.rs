@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::backoff::Doubling;
 use super::watch::{cause, code};
+use crate::api::demand::secret_refs;
 use crate::api::pool::Backend;
 use crate::store::secrets::{Secret, SecretKey, Secrets};
 use crate::store::{Specs, SpecsFeed};
@@ -50,7 +51,11 @@ fn named(specs: &Specs) -> BTreeSet<SecretKey> {
         let references = spec.app.demand.iter().flat_map(|metric| metric.source.secret_refs());
         references.map(|reference| (spec.app.key.namespace().to_owned(), reference.name))
     });
-    of_pools.chain(of_apps).collect()
+    let of_webhooks = specs.pools.values().flat_map(|spec| {
+        let references = spec.pool.scale_out.as_ref().map(secret_refs).unwrap_or_default();
+        references.into_iter().map(|reference| (spec.pool.key.namespace().to_owned(), reference.name))
+    });
+    of_pools.chain(of_webhooks).chain(of_apps).collect()
 }
 
 /// One Secret. Dropped, it is forgotten.

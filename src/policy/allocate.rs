@@ -186,7 +186,7 @@ impl<'a> Allocation<'a> {
         }
         while !self.afford(winner, chosen.len()) {
             chosen.pop();
-            self.out_of_budget();
+            self.out_of_budget(1);
             is_met = false;
         }
         for victim in chosen {

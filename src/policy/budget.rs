@@ -17,10 +17,10 @@ pub(super) struct Bucket {
 /// What may be taken now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tokens {
-    left: u64,
-    full: bool,
-    /// When there is one more to take, if there is none.
-    pub next_at: Millis,
+    spent: u64,
+    replicas: u64,
+    period: u64,
+    now: Millis,
 }
 
 impl Bucket {
@@ -32,10 +32,7 @@ impl Bucket {
         let (replicas, period) = budget.map(parts)?;
         let back = now.saturating_sub(self.at).saturating_mul(replicas);
         (self.spent, self.at) = (self.spent.saturating_sub(back), now);
-        let all = replicas * period;
-        let over = (self.spent + period).saturating_sub(all);
-        let left = all.saturating_sub(self.spent) / period;
-        Some(Tokens { left, full: self.spent == 0, next_at: now + over.div_ceil(replicas) })
+        Some(Tokens { spent: self.spent, replicas, period, now })
     }
 
     /// A replica had to give way.
@@ -52,12 +49,20 @@ fn parts(budget: PreemptionBudget) -> (u64, u64) {
 impl Tokens {
     /// Whether so many may go, beside those that this decision has taken already.
     pub fn allow(self, count: usize, taken: usize) -> bool {
-        (count + taken) as u64 <= self.left
+        self.spent + (count + taken) as u64 * self.period <= self.replicas * self.period
     }
 
     /// The same for one winner that can do with no fewer: of a full bucket it may have all that it needs, or it would wait for ever.
     pub fn allow_at_once(self, count: usize, taken: usize) -> bool {
-        self.allow(count, taken) || (self.full && taken == 0)
+        self.allow(count, taken) || (self.spent == 0 && taken == 0)
+    }
+
+    /// When that is so next, beside what this decision has taken.
+    pub fn next_at(self, count: usize, taken: usize) -> Millis {
+        let all = self.replicas * self.period;
+        let needed = (count as u64 * self.period).min(all);
+        let over = (self.spent + taken as u64 * self.period + needed).saturating_sub(all);
+        self.now + over.div_ceil(self.replicas).max(1)
     }
 }
 
@@ -79,16 +84,13 @@ mod tests {
             for (pause, count) in asks {
                 now += pause;
                 let tokens = bucket.refill(Some(budget), now).expect("there is a budget");
-                for nth in 0..count {
-                    if tokens.allow(1, nth) {
-                        bucket.take();
-                        taken.push(now);
-                    }
-                }
-                // A little earlier there is none, and then there is.
+                let allowed = (0..count).take_while(|nth| tokens.allow(1, *nth)).count();
+                (0..allowed).for_each(|_| bucket.take());
+                taken.extend(vec![now; allowed]);
+                // When there is none, it is told when there will be, and a little earlier there is none.
                 let later = |at: u64| bucket.clone().refill(Some(budget), at).is_some_and(|tokens| tokens.allow(1, 0));
-                let next_at = bucket.clone().refill(Some(budget), now).expect("there is a budget").next_at;
-                prop_assert!(later(next_at) && (next_at == now || !later(next_at - 1)));
+                let next_at = tokens.next_at(1, allowed);
+                prop_assert!(later(now) || (later(next_at) && !later(next_at - 1)), "{next_at}");
             }
             for (first, from) in taken.iter().enumerate() {
                 for (nth, to) in taken[first..].iter().zip(1_u64..).map(|(to, nth)| (nth, to)) {
@@ -106,7 +108,7 @@ mod tests {
         assert!(tokens.allow_at_once(3, 0) && !tokens.allow(3, 0) && !tokens.allow_at_once(3, 1));
         (0..3).for_each(|_| bucket.take());
         let mut at = |now| bucket.refill(budget, now).expect("there is a budget");
-        assert_eq!((at(10).allow(1, 0), at(10).next_at), (false, 1010));
+        assert_eq!((at(10).allow(1, 0), at(10).next_at(1, 0), at(10).next_at(3, 0)), (false, 1010, 1510));
         assert!(at(1010).allow(1, 0) && !at(1010).allow_at_once(3, 0) && at(1510).allow_at_once(3, 0));
     }
 }

@@ -10,6 +10,7 @@ use super::memory::{AppMemory, Memory};
 use super::plan::{Plan, Verdict};
 use super::retire::retire;
 use super::seat::Seat;
+use super::shortfall;
 use super::verdict::{self, Overview};
 use super::world::{Millis, World};
 use crate::api::validated::Key;
@@ -22,7 +23,9 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
     let tokens = memory.taken.refill(world.preemption_budget, now);
     let allocation = allocate(world, &claims, tokens, is_hands_off, now);
     let (retire, idle_until) = retire(world, &allocation.rooms.bases, &mut memory, now);
+    let shortfall = shortfall::of(&allocation);
     let (mut plan, seats) = allocation.finish();
+    plan.shortfall = Arc::new(shortfall);
     plan.retire = retire;
     memory.note(&plan);
     plan.verdicts = verdicts(world, &seats, &mut memory, now);

@@ -33,6 +33,7 @@
 //! | what is spared | `sparing` |
 //! | how much may be taken in a time | `budget` |
 //! | changed templates | `rollout` |
+//! | what the pool lacks | [`shortfall`] |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
 //! | how executors and images stand: what they use, and what is told | [`standing`] |
@@ -62,6 +63,7 @@ mod rooms;
 mod schedule;
 mod seat;
 mod serve;
+pub mod shortfall;
 mod sparing;
 pub mod standing;
 #[cfg(test)]

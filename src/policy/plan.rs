@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::resources::Resources;
+use super::shortfall::Shortfall;
 use super::world::{AgentIx, Millis};
 use crate::api::status::{DemandState, Phase};
 use crate::api::validated::{Key, Version};
@@ -28,6 +29,8 @@ pub struct Plan {
     pub release: Vec<AgentIx>,
     /// Room is wanted that is not in held offers: ask for it.
     pub recall: bool,
+    /// What is wanted and finds no room.
+    pub shortfall: Arc<Shortfall>,
     /// Nothing more is wanted: no offers are needed until this changes.
     pub quiet: bool,
     pub verdicts: BTreeMap<Key, Arc<Verdict>>,

@@ -92,7 +92,7 @@ impl Allocation<'_> {
             return false;
         };
         if !self.afford(winner, chosen.len()) {
-            self.out_of_budget();
+            self.out_of_budget(chosen.len());
             return false;
         }
         if self.is_futile() {

@@ -305,6 +305,11 @@ impl<'a> Rooms<'a> {
         self.agents[agent.0 as usize].held
     }
 
+    /// What the agent has altogether, used or not.
+    pub fn size(&self, agent: AgentIx) -> Resources {
+        self.sizes[agent.0 as usize]
+    }
+
     /// Whether an agent may have room for this in the end. If not, none has.
     pub fn may_fit(&self, size: Resources) -> bool {
         size.fits(self.largest)

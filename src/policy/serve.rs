@@ -89,7 +89,7 @@ impl Allocation<'_> {
             return false;
         };
         if !self.afford(winner, victims.len()) {
-            self.seats[app].withheld = self.out_of_budget();
+            self.seats[app].withheld = self.out_of_budget(victims.len());
             return false;
         }
         if self.is_futile() {

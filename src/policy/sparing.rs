@@ -107,8 +107,8 @@ impl Allocation<'_> {
     }
 
     /// Not now, as enough in the pool has given way of late.
-    pub fn out_of_budget(&mut self) -> Option<Withheld> {
-        let at = self.tokens?.next_at.max(self.now + 1);
+    pub fn out_of_budget(&mut self, count: usize) -> Option<Withheld> {
+        let at = self.tokens?.next_at(count, self.taken);
         self.wake(at);
         Some(Withheld::Budget(at))
     }
@@ -118,7 +118,6 @@ impl Allocation<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guarded {
     pub app: usize,
-    now: Millis,
     /// When the first of its replicas ceases to be protected.
     protected: Option<Millis>,
 }
@@ -129,13 +128,13 @@ impl Guarded {
         let Protection { protect_for_milliseconds, even_for_more_important, .. } = spec.protection;
         let guarded = protect_for_milliseconds > 0 || even_for_more_important || tokens.is_some();
         let ends = || tasks.iter().filter(|task| is_live(task)).map(|task| protected_until(task, spec)).filter(|at| *at > now);
-        guarded.then(|| Self { app, now, protected: if protect_for_milliseconds > 0 { ends().min() } else { None } })
+        guarded.then(|| Self { app, protected: if protect_for_milliseconds > 0 { ends().min() } else { None } })
     }
 
     fn holds(self, seat: &Seat) -> impl Iterator<Item = Withheld> {
         let down = seat.claim.app.protection.even_for_more_important && !seat.may_disrupt(1);
         let spent = seat.claim.tokens.filter(|tokens| !tokens.allow(1, seat.taken));
-        let spent = spent.map(|tokens| Withheld::Budget(tokens.next_at.max(self.now + 1)));
+        let spent = spent.map(|tokens| Withheld::Budget(tokens.next_at(1, seat.taken)));
         self.protected.map(Withheld::Protected).into_iter().chain(spent).chain(down.then_some(Withheld::Unavailable))
     }
 }

@@ -24,6 +24,8 @@ pub struct World {
     pub headroom: Resources,
     /// How many replicas may have to give way in a time, of all apps together.
     pub preemption_budget: Option<PreemptionBudget>,
+    /// Up to which priority it matters that the pool is too small.
+    pub scale_out_priority: i32,
     /// Every app of the pool, and every app of which tasks still live though its spec is gone.
     pub apps: BTreeMap<Key, AppView>,
     /// Agents are never removed, so that an [`AgentIx`] stays good; gone ones have [`Agent::present`] unset.

@@ -12,6 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use super::pools::Pools;
+use crate::api::pool::Amounts;
+use crate::api::quantity::Quantity;
 use crate::api::status::Phase;
 use crate::demand::Tally;
 use crate::engine::report::{AppReport, Report};
@@ -62,7 +64,10 @@ impl Reports {
         let connected = of_pools(|report| i64::from(report.standing.connected));
         gauges(encoder, "pool_connected", "Whether a pool is connected to its Mesos master", connected)?;
         gauges(encoder, "pool_agents", "Agents known", of_pools(|report| report.status.agents))?;
-        gauges(encoder, "pool_tasks", "Tasks that have not ended", of_pools(|report| report.status.tasks))
+        gauges(encoder, "pool_tasks", "Tasks that have not ended", of_pools(|report| report.status.tasks))?;
+        let idle = of_pools(|report| report.status.idle_agents);
+        gauges(encoder, "pool_idle_agents", "Agents that have run no replica for long", idle)?;
+        shortfalls(encoder, &pools)
     }
 }
 
@@ -100,6 +105,26 @@ impl<'a> NamedPool<'a> {
     fn labels(&self) -> Labels<'_> {
         vec![("namespace", &self.namespace), ("pool", &self.name)]
     }
+}
+
+/// What pools lack; nothing where they are large enough.
+fn shortfalls(encoder: &mut DescriptorEncoder, pools: &[NamedPool]) -> fmt::Result {
+    let lacks = |pool: &NamedPool| pool.report.status.shortfall.clone().unwrap_or_default();
+    let replicas = pools.iter().map(|pool| (pool.labels(), lacks(pool).replicas));
+    gauges(encoder, "pool_shortfall_replicas", "Replicas that are wanted and find no room", replicas)?;
+    let agents = pools.iter().filter_map(|pool| match &pool.report.status.shortfall {
+        Some(shortfall) => Some((pool.labels(), shortfall.agents?)),
+        None => Some((pool.labels(), 0)),
+    });
+    gauges(encoder, "pool_shortfall_agents", "Agents of the common size that would hold them", agents)?;
+    let number = |quantity: Option<Quantity>| quantity.and_then(|quantity| quantity.number().ok()).unwrap_or(0.0);
+    let room = pools.iter().flat_map(|pool| {
+        let Amounts { cpu, memory, disk, gpu } = lacks(pool).room;
+        let gpu = f64::from(i32::try_from(gpu.unwrap_or(0)).unwrap_or(i32::MAX));
+        let amounts = [("cpu", number(cpu)), ("memory", number(memory)), ("disk", number(disk)), ("gpu", gpu)];
+        amounts.map(|(resource, amount)| ([pool.labels(), vec![("resource", resource)]].concat(), amount))
+    });
+    gauges(encoder, "pool_shortfall", "What they use together, in cores, bytes and graphics processors", room)
 }
 
 fn replicas(encoder: &mut DescriptorEncoder, apps: &[Named]) -> fmt::Result {

@@ -125,6 +125,9 @@ impl Stage {
             "delete" => self.sim.view(rest[0]).spec = None,
             "agent-unreachable" => self.sim.set_reachable(agent(rest[0]), false),
             "agent-back" => self.sim.set_reachable(agent(rest[0]), true),
+            "agent-closes" => self.sim.close(agent(rest[0])),
+            "agent-drained" => self.sim.drain(agent(rest[0])),
+            "lacked-up-to" => self.sim.world.scale_out_priority = rest[0].parse().unwrap(),
             "agent-lost" => self.sim.lose(agent(rest[0])),
             push => {
                 let (name, value) = push.split_once('=').unwrap();
@@ -143,7 +146,7 @@ impl Stage {
         // Ages and countdowns differ from one moment to the next, and are not worth a line each.
         let said =
             plan.verdicts.iter().map(|(key, verdict)| format!("{key}{}{}{}", verdict.wanted, verdict.granted, verdict.phase));
-        let said = said.collect();
+        let said = format!("{}{}", said.collect::<String>(), lacked(&plan));
         if said != self.said {
             self.said = said;
             let mut time = format!("{now:>6}");
@@ -155,8 +158,20 @@ impl Stage {
                 let _ = writeln!(self.log, "{time:>6}    {:<8} {counts}  {:<15} {}", key.name(), v.phase.to_string(), v.reason());
                 time.clear();
             }
+            self.log += &lacked(&plan);
         }
     }
+}
+
+/// What the pool lacks, in one line.
+fn lacked(plan: &Plan) -> String {
+    let shortfall = &plan.shortfall;
+    if shortfall.is_none() {
+        return String::new();
+    }
+    let apps: Vec<String> = shortfall.lacks.iter().map(|lack| format!("{} {}", lack.app.name(), lack.replicas)).collect();
+    let agents = shortfall.agents().map_or_else(|| "other agents".to_owned(), |agents| format!("{agents} more agents"));
+    format!("          the pool lacks {} for {}: {agents}\n", shortfall.room(), apps.join(", "))
 }
 
 /// What a plan does, in one line.

@@ -195,6 +195,20 @@ impl Sim {
         view.held = if reachable { self.capacity[ix] - used } else { Resources::ZERO };
     }
 
+    /// Nothing more may go to the agent, as before maintenance or while it is drained. Its tasks run until somebody ends them.
+    pub fn close(&mut self, agent: AgentIx) {
+        let view = &mut self.world.agents[agent.0 as usize];
+        (view.present, view.held, view.expected) = (false, Resources::ZERO, Resources::ZERO);
+    }
+
+    /// Whoever drains the agent ends its tasks.
+    pub fn drain(&mut self, agent: AgentIx) {
+        let here = |view: &AppView| view.tasks.iter().position(|task| task.agent == agent);
+        while let Some((key, at)) = self.world.apps.iter().find_map(|(key, view)| Some((key.clone(), here(view)?))) {
+            self.end(&key, at, End::Dropped);
+        }
+    }
+
     /// The agent and all its tasks are gone for good.
     pub fn lose(&mut self, agent: AgentIx) {
         let ix = agent.0 as usize;

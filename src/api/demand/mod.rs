@@ -192,11 +192,17 @@ impl Source {
     /// The Secrets that it names, whatever for.
     #[must_use]
     pub fn secret_refs(&self) -> Vec<SecretRef> {
-        let mut found = Vec::new();
-        // Wherever credentials may be given, they look the same.
-        collect_refs(&serde_json::to_value(self).unwrap_or_default(), &mut found);
-        found
+        secret_refs(self)
     }
+}
+
+/// The Secrets that a part of a spec names.
+#[must_use]
+pub fn secret_refs(spec: &impl Serialize) -> Vec<SecretRef> {
+    let mut found = Vec::new();
+    // Wherever credentials may be given, they look the same.
+    collect_refs(&serde_json::to_value(spec).unwrap_or_default(), &mut found);
+    found
 }
 
 fn collect_refs(value: &Value, found: &mut Vec<SecretRef>) {
