@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::plan::{Reason, Unknown};
-use super::world::{Millis, Reading};
+use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
 
@@ -32,6 +32,8 @@ pub(super) struct Standing {
     pub ready: i64,
     /// Since when its metrics could have had a value.
     pub since: Millis,
+    /// How long its replicas take until they serve.
+    pub start_ms: Millis,
 }
 
 /// What one metric says.
@@ -106,12 +108,37 @@ fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now:
         return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
     let computed = usable.filter(|_| !old).map(|(value, _)| replicas_for(app, metric, value, standing));
+    let (computed, wake_at) = foreseen(app, metric, reading, computed, (standing, wake_at), now);
     let replicas = computed.as_ref().map(|(replicas, _)| *replicas);
     let reason = match (state, computed) {
         (DemandState::Fresh, Some((_, reason))) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
     Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+}
+
+/// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
+fn foreseen(
+    app: &App,
+    metric: &Metric,
+    reading: &Reading,
+    now_asked: Option<(i64, Reason)>,
+    (standing, wake_at): (Standing, Option<Millis>),
+    now: Millis,
+) -> (Option<(i64, Reason)>, Option<Millis>) {
+    let curve = reading.foreseen.as_ref().map(|Foreseen(curve)| curve).filter(|curve| curve.trusted);
+    let (Some(curve), Some(forecast), Some(asked)) = (curve, metric.forecast, now_asked.as_ref()) else {
+        return (now_asked, wake_at);
+    };
+    let until = now.saturating_add(forecast.horizon_ms).saturating_add(standing.start_ms);
+    let Some((value, at)) = curve.most(now, until) else { return (now_asked, wake_at) };
+    let wake_at = Some(wake_at.map_or(curve.step_ends(now), |wake_at| wake_at.min(curve.step_ends(now))));
+    let (replicas, _) = replicas_for(app, metric, value, standing);
+    if replicas <= asked.0 {
+        return (now_asked, wake_at);
+    }
+    let reason = Reason::Foreseen { name: metric.name.clone(), value, in_ms: at.saturating_sub(now), replicas };
+    (Some((replicas, reason)), wake_at)
 }
 
 fn why(reading: &Reading, age_ms: u64) -> Unknown {
@@ -162,11 +189,12 @@ mod tests {
 
     use super::super::testing::{app, demand, reading};
     use super::*;
+    use crate::forecast::Curve;
 
     const NOW: Millis = 100_000;
 
     fn at(current: i64) -> Standing {
-        Standing { current, ready: current, since: 0 }
+        Standing { current, ready: current, since: 0, start_ms: 0 }
     }
 
     fn of(app: &App, value: f64, standing: Standing) -> i64 {
@@ -266,6 +294,37 @@ mod tests {
         let stale = with_second(Some(3), reading(6.0, NOW - 9000), 9);
         assert_eq!((stale.replicas, stale.states[1]), (4, DemandState::Stale), "3 stand in, 4 are asked for");
         assert_eq!(with_second(Some(7), Reading::default(), 9).replicas, 7, "no value has ever come");
+    }
+
+    /// A metric of 1 per replica with a horizon of 1 s, and what is asked at its value of 4 when this is foreseen in steps of 500 ms.
+    fn with_forecast(values: &[f64], trusted: bool, reading: Reading) -> Asked {
+        let metric = json!({"name": "load", "push": {}, "target": {"averageValue": 1}, "forecast": {"horizonSeconds": 1},
+            "staleAfterMilliseconds": 5000});
+        let app = app("a", json!({"demand": [metric]}));
+        let curve = Curve { begins: NOW, step_ms: 500, values: values.to_vec(), trusted, error: None, seasons: Vec::new() };
+        let reading = Reading { foreseen: Some(Foreseen(Arc::new(curve))), ..reading };
+        asked(&app, &[reading], at(4), NOW)
+    }
+
+    #[test]
+    fn what_is_foreseen_within_the_horizon_raises() {
+        let raised = with_forecast(&[4.0, 9.0, 7.0, 80.0], true, reading(4.0, NOW));
+        assert_eq!((raised.replicas, raised.wake_at), (9, Some(NOW + 500)));
+        assert_eq!(raised.reasons[0].to_string(), "load is expected to reach 9 in 500 ms: 9 replicas");
+        assert_eq!(with_forecast(&[4.0, 9.0], false, reading(4.0, NOW)).replicas, 4, "it has been wrong of late");
+        assert_eq!(with_forecast(&[], true, reading(4.0, NOW)).replicas, 4);
+        assert_eq!(with_forecast(&[9.0], true, reading(4.0, NOW - 9000)).replicas, 4, "what is stale holds");
+    }
+
+    #[test]
+    fn what_is_foreseen_never_lowers() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..1000 {
+            let curve: Vec<f64> = (0..random.usize(0..6)).map(|_| 10.0 * random.f64()).collect();
+            let value = 10.0 * random.f64();
+            let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
+            assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
+        }
     }
 
     #[test]
