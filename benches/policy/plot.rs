@@ -31,10 +31,6 @@ pub fn draw(load: &Load, path: &Path) {
         .build_cartesian_2d(seconds(WINDOW.0)..seconds(WINDOW.1), 0.0..64.0)
         .unwrap();
     chart.configure_mesh().disable_x_mesh().draw().unwrap();
-    let within = |samples: &[i64]| -> Vec<(f64, f64)> {
-        let sample = |(n, count): (u64, &i64)| (seconds(n * STEP_MS) / 1000.0, f64::from(i32::try_from(*count).unwrap()));
-        (0..).zip(samples).map(sample).filter(|(at, _)| (seconds(WINDOW.0)..seconds(WINDOW.1)).contains(at)).collect()
-    };
     let mut is_first = true;
     for mut contender in all(Pace::Own) {
         let shown = SHOWN.iter().find(|(name, _)| *name == contender.name());
@@ -42,17 +38,29 @@ pub fn draw(load: &Load, path: &Path) {
         let played = run(load, &mut *contender);
         if std::mem::take(&mut is_first) {
             let grey = RGBColor(170, 170, 170).mix(0.5);
-            let mut outline = within(&played.demand);
+            let mut outline = corners(&played.demand);
             outline.extend([(seconds(WINDOW.1), 0.0), (seconds(WINDOW.0), 0.0)]);
             chart.draw_series([Polygon::new(outline, grey)]).unwrap();
         }
-        let line = [PathElement::new(within(&played.supply), colour.stroke_width(2))];
+        let line = [PathElement::new(corners(&played.supply), colour.stroke_width(2))];
         let legend = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2));
         chart.draw_series(line).unwrap().label(name).legend(legend);
     }
     chart.configure_series_labels().position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).draw().unwrap();
     area.present().unwrap();
     println!("\n{}", path.display());
+}
+
+/// The line through the samples, as far as it is shown: only where it turns.
+fn corners(samples: &[i64]) -> Vec<(f64, f64)> {
+    let shown = (0..).zip(samples).filter(|(n, _)| (WINDOW.0 * 1000..=WINDOW.1 * 1000).contains(&(n * STEP_MS)));
+    let points: Vec<(f64, f64)> =
+        shown.map(|(n, count)| (seconds(n * STEP_MS) / 1000.0, f64::from(i32::try_from(*count).unwrap()))).collect();
+    let turns = points
+        .windows(2)
+        .filter(|pair| pair[0].1.total_cmp(&pair[1].1).is_ne())
+        .flat_map(|pair| [(pair[1].0, pair[0].1), pair[1]]);
+    points.first().copied().into_iter().chain(turns).chain(points.last().copied()).collect()
 }
 
 #[allow(clippy::cast_precision_loss)]

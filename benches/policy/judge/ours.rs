@@ -14,6 +14,8 @@ pub struct Ours {
     target: TargetValue,
     /// What the metric measures.
     value: fn(&Seen) -> u64,
+    /// Of `behavior.scaleDown`, where it is not the default.
+    down_window_ms: Option<u64>,
     pushed: Option<u64>,
     decisions: u64,
 }
@@ -22,7 +24,13 @@ impl Ours {
     /// With the same target as the others.
     pub fn average(push_ms: u64) -> Self {
         let target = TargetValue::Average(super::TARGET);
-        Self { name: "ours: averageValue", push_ms, target, value: |seen| seen.in_system, pushed: None, decisions: 0 }
+        let value = |seen: &Seen| seen.in_system;
+        Self { name: "ours: averageValue", push_ms, target, value, down_window_ms: None, pushed: None, decisions: 0 }
+    }
+
+    /// The same, but it gives back only what it has not needed for half a minute.
+    pub fn patient(push_ms: u64) -> Self {
+        Self { name: "ours: down after 30 s", down_window_ms: Some(30_000), ..Self::average(push_ms) }
     }
 }
 
@@ -40,6 +48,9 @@ impl Contender for Ours {
     }
 
     fn act(&mut self, seen: &Seen, sim: &mut Sim) -> Option<Plan> {
+        if let Some(window_ms) = self.down_window_ms.take() {
+            sim.change(SEARCH, |app| app.down.window_ms = window_ms);
+        }
         let value = (self.value)(seen);
         let is_news = is_due(seen.now, self.push_ms) && self.pushed.replace(value) != Some(value);
         if is_news {
