@@ -2,7 +2,8 @@
 //!
 //! Prints a table for each load, and what it says of the aim: at least five times less starvation of priority 1 than the best peer, at no
 //! lower utilisation of the pool, and that at least 95 %. Once with everybody at the pace of its documentation, once with everybody
-//! looking once a second. The numbers go to `target/bench/policy.json`, a picture of one load to `target/bench/policy.svg`.
+//! looking once a second. The numbers go to `target/bench/policy.json`, in short to `policy.md` beside it, and a picture of one load to
+//! `policy.svg`.
 //!
 //! With words, only the loads that they name are played. The same is printed on any machine, whatever its speed.
 #![allow(clippy::unwrap_used)]
@@ -18,7 +19,7 @@ mod plot;
 use judge::arena::run;
 use judge::contenders::{Pace, all};
 use judge::load::Load;
-use judge::report::{Row, Table};
+use judge::report::{Row, Table, markdown};
 use judge::{shapes, traces};
 
 fn main() {
@@ -44,6 +45,7 @@ fn main() {
     std::fs::create_dir_all(&directory).unwrap();
     let json = serde_json::Value::from(tables.iter().map(Table::json).collect::<Vec<_>>());
     std::fs::write(directory.join("policy.json"), serde_json::to_string_pretty(&json).unwrap()).unwrap();
+    std::fs::write(directory.join("policy.md"), markdown(&tables)).unwrap();
     if let Some(load) = loads.iter().find(|load| load.name == plot::LOAD) {
         plot::draw(load, &directory.join("policy.svg"));
     }

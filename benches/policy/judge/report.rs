@@ -1,5 +1,7 @@
 //! The tables, and what they say of the aim.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::contenders::Pace;
@@ -66,6 +68,28 @@ impl Table {
     }
 }
 
+/// The tables in short, for a README: of each pace, starvation and waits, and what they cost others.
+pub fn markdown(tables: &[Table]) -> String {
+    let mut text = String::new();
+    for pace in [Pace::Own, Pace::Second] {
+        let of_pace: Vec<&Table> = tables.iter().filter(|table| table.pace == pace).collect();
+        let starvation = |s: &Score| format!("{:.1} ({})", s.starved_seconds, s.wait_p99_ms);
+        let cost = |s: &Score| format!("{}, {:.1}, {:.0}", s.victims, s.utilisation_percent, s.work_percent);
+        let _ = writeln!(text, "{}", markdown_table(&of_pace, &format!("{pace:?}: starved s (p99 ms)"), starvation));
+        let _ = writeln!(text, "{}", markdown_table(&of_pace, &format!("{pace:?}: victims, used %, at work %"), cost));
+    }
+    text
+}
+
+fn markdown_table(tables: &[&Table], corner: &str, cell: impl Fn(&Score) -> String) -> String {
+    let Some(first) = tables.first() else { return String::new() };
+    let line = |head: &str, cells: Vec<String>| format!("| {head} | {} |\n", cells.join(" | "));
+    let heading = line(corner, first.rows.iter().map(|row| row.name.to_owned()).collect());
+    let rule = format!("|-{}|\n", "|-".repeat(first.rows.len()));
+    let rows = tables.iter().map(|table| line(table.load, table.rows.iter().map(|row| cell(&row.score)).collect()));
+    format!("{heading}{rule}{}", rows.collect::<String>())
+}
+
 fn line(row: &Row) -> String {
     let Score { wait_p50_ms, wait_p99_ms, victims, decisions, .. } = row.score;
     let s = &row.score;
@@ -130,6 +154,14 @@ mod tests {
         assert!(said((0.0, 94.0), &[("idle", 1.0, 50.0)]).contains("aim missed"));
         assert!(said((11.0, 99.9), &peers).contains("aim missed: quick starves less: 10.00 s to 11.00 s"));
         assert!(said((0.0, 99.9), &[("calm", 0.0, 99.9)]).contains("aim met: no starvation, nor with calm"));
+    }
+
+    #[test]
+    fn in_short() {
+        let table = Table { load: "a", pace: Pace::Own, rows: vec![row("one", true, 1.25, 99.0), row("two", false, 0.0, 98.0)] };
+        let text = markdown(&[table]);
+        assert!(text.starts_with("| Own: starved s (p99 ms) | one | two |\n|-|-|-|\n| a | 1.2 (0) | 0.0 (0) |\n"), "{text}");
+        assert!(text.contains("| a | 0, 99.0, 0 | 0, 98.0, 0 |\n"), "{text}");
     }
 
     #[test]
