@@ -29,6 +29,8 @@
 //! | how they get there before they are needed | `prepare` |
 //! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
+//! | what is spared | `sparing` |
+//! | how much may be taken in a time | `budget` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
@@ -40,6 +42,7 @@ mod ahead;
 mod allocate;
 mod backoff;
 mod bases;
+mod budget;
 mod claim;
 mod damp;
 mod decide;
@@ -57,6 +60,7 @@ mod rollout;
 mod rooms;
 mod seat;
 mod serve;
+mod sparing;
 pub mod standing;
 #[cfg(test)]
 mod testing;
