@@ -3,11 +3,11 @@
 use microscaler::api::validated::TargetValue;
 use microscaler::policy::plan::Plan;
 
-use super::TARGET;
 use super::engine::Engine;
 use super::ours::{Oracle, Ours};
 use super::pool::{BATCH, ORDERS, ORDERS_LEAST, PLACES, SEARCH, SEARCH_BOUNDS, size};
 use super::scaled::{HpaScaler, KedaScaler, NomadScaler, Scaled, Scaler};
+use super::{STEP_MS, TARGET};
 use crate::peers::behavior::Behavior;
 use crate::peers::hpa::Hpa;
 use crate::peers::keda::Keda;
@@ -86,7 +86,7 @@ pub fn all(pace: Pace) -> Vec<Box<dyn Contender>> {
 
 /// In the middle of each period: what happens at whole minutes is then seen after half a period, as it is on average.
 pub fn is_due(now: u64, period_ms: u64) -> bool {
-    now % period_ms == period_ms / 2
+    now % period_ms == period_ms / 2 / STEP_MS * STEP_MS
 }
 
 /// What others are told to run.
@@ -94,4 +94,15 @@ pub fn workloads([search, orders, batch]: [i64; 3]) -> [Workload; 3] {
     let of =
         |name, priority, replicas, min_available| Workload { key: key(name), priority, replicas, size: size(), min_available };
     [of(SEARCH, 90, search, 0), of(ORDERS, 50, orders, ORDERS_LEAST), of(BATCH, 10, batch, 0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_looks_once_in_each_period() {
+        let times = |period_ms| (0..30_000 / STEP_MS).filter(|step| is_due(step * STEP_MS, period_ms)).count();
+        assert_eq!([100, 250, 500, 1000, 2000, 10_000, 15_000, 30_000].map(times), [300, 120, 60, 30, 15, 3, 2, 1]);
+    }
 }
