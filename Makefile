@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-kubernetes test lint bench bench-endurance static crds install-manifests build mesos kubernetes servers clean
+.PHONY: help demo demo-kubernetes test lint bench bench-endurance bench-policy static crds install-manifests build mesos kubernetes servers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -35,6 +35,9 @@ bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, with M
 
 bench-endurance: mesos ## Half an hour of flash crowds, and what becomes of the memory
 	cargo bench --bench endurance
+
+bench-policy: ## Judge our policy beside other autoscalers, in simulated time
+	cargo bench --bench policy
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types
 	cargo run -q -- crd --output-dir crds

@@ -234,7 +234,17 @@ impl Sim {
         plan
     }
 
-    fn carry_out(&mut self, plan: &Plan) {
+    /// The same once and without checks, for long runs.
+    pub fn decide_fast(&mut self) -> Plan {
+        let (plan, memory) = decide(&self.world, std::mem::take(&mut self.memory), self.now);
+        self.memory = memory;
+        self.carry_out(&plan);
+        self.last = plan.clone();
+        plan
+    }
+
+    /// Does what a plan says, whoever made it.
+    pub fn carry_out(&mut self, plan: &Plan) {
         for stop in &plan.stops {
             let due = self.now + self.vary(self.habits.stop_ms);
             let now = self.now;
