@@ -211,7 +211,8 @@ pub struct ScalingRules {
     /// Which of the policies counts: the one that allows the most change, the least, or no change at all. Default: Max.
     #[serde(default)]
     pub select_policy: SelectPolicy,
-    /// A change of the metric relative to its target that is smaller than this is ignored. Default: 0.1 for value targets, 0 for averageValue.
+    /// A change of the metric relative to its target that is smaller than this is ignored. Default: 0.1 for value and
+    /// utilization, and for rate and queue on the way down; 0 otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub tolerance: Option<f64>,

@@ -13,6 +13,10 @@ use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
 
+mod target;
+
+pub use target::{TargetValue, Wait};
+
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
 #[derive(Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
@@ -143,15 +147,6 @@ pub struct Metric {
     pub stale_after_ms: u64,
 }
 
-/// How a value becomes replicas.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TargetValue {
-    /// Keep the metric at this value (HPA `Value`).
-    Value(f64),
-    /// One replica per this much (HPA `AverageValue`).
-    Average(f64),
-}
-
 /// What stands in for a metric that has been stale for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackTo {
@@ -165,7 +160,7 @@ pub struct Damping {
     pub window_ms: u64,
     pub limits: Vec<RateLimit>,
     pub select: SelectPolicy,
-    /// `None`: 0.1 for value targets, 0 for averageValue.
+    /// `None`: 0.1 for value and utilization, and for rate and queue on the way down; 0 else.
     pub tolerance: Option<f64>,
 }
 
@@ -267,7 +262,7 @@ impl App {
             replicas: spec.replicas.into(),
             min: spec.min_replicas.into(),
             max: spec.max_replicas.map_or(i64::MAX, i64::from),
-            demand: spec.demand.iter().enumerate().filter_map(|(i, d)| metric(i, d).transpose()).collect::<Result<_, _>>()?,
+            demand: (0..spec.demand.len()).filter_map(|i| metric(i, &spec.demand).transpose()).collect::<Result<_, _>>()?,
             remainder,
             fallback: match spec.fallback {
                 Some(Fallback::Replicas(n)) => FallbackTo::Replicas(n.into()),
@@ -350,14 +345,10 @@ fn room(marathon: &Marathon) -> Result<RoomOf, Invalid> {
     })
 }
 
-fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
-    let field = |name: &str| format!("spec.demand[{index}].{name}");
+fn metric(index: usize, all: &[Demand]) -> Result<Option<Metric>, Invalid> {
+    let demand = &all[index];
     let Some(target) = &demand.target else { return Ok(None) };
-    let target = match (&target.value, &target.average_value) {
-        (Some(value), _) => TargetValue::Value(positive(&field("target.value"), value)?),
-        (None, Some(value)) => TargetValue::Average(positive(&field("target.averageValue"), value)?),
-        (None, None) => return Ok(None),
-    };
+    let Some(target) = target::read(index, all, target)? else { return Ok(None) };
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
         (Source::Push(_), None) => PUSH_STALE_AFTER_MS,

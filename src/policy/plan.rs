@@ -123,6 +123,22 @@ pub enum Reason {
         target: f64,
         replicas: i64,
     },
+    /// `want`: so that none of the messages that wait does so for longer than this. Rates per second as learnt, service per replica.
+    Queue {
+        name: Arc<str>,
+        waiting: f64,
+        arrivals: f64,
+        service: f64,
+        max_ms: u64,
+        replicas: i64,
+    },
+    /// `want`: to keep the queue at the target.
+    QueueLength {
+        name: Arc<str>,
+        length: f64,
+        target: f64,
+        replicas: i64,
+    },
     FixedReplicas(i64),
     Remainder {
         spare: i64,

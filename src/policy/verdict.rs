@@ -207,6 +207,14 @@ impl fmt::Display for Reason {
             Self::Metric { name, value, target, replicas } => {
                 write!(f, "{name} {} / {} = {}", Amount(*value), Amount(*target), Count(*replicas, "replica"))
             }
+            Self::Queue { name, waiting, arrivals, service, max_ms, replicas } => {
+                let (waiting, arrivals, service) = (Amount(*waiting), Rate(*arrivals), Rate(*service));
+                write!(f, "{name} {waiting} waiting, about {arrivals} arrive and a replica does {service} a second, ")?;
+                write!(f, "{} for a wait of at most {}", Count(*replicas, "replica"), Time(*max_ms))
+            }
+            Self::QueueLength { name, length, target, replicas } => {
+                write!(f, "{name} {} for a length of {}: {}", Amount(*length), Amount(*target), Count(*replicas, "replica"))
+            }
             Self::FixedReplicas(n) => write!(f, "{} as set", Count(*n, "replica")),
             Self::Remainder { spare } => write!(f, "{} in spare room", Count(*spare, "replica")),
             Self::AtMinimum(min) => write!(f, "at its minimum of {min}"),
@@ -297,6 +305,22 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{:.3}", self.0);
         f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+/// An estimate, in two digits.
+struct Rate(f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = if self.0 >= 10.0 {
+            0
+        } else if self.0 >= 1.0 {
+            1
+        } else {
+            2
+        };
+        write!(f, "{:.digits$}", self.0)
     }
 }
 

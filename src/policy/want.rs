@@ -1,15 +1,14 @@
-//! Demand to replicas, as the Horizontal Pod Autoscaler computes it (k8s.io/kubernetes/pkg/controller/podautoscaler,
-//! `replica_calculator.go`). Unknown is not zero: data that is missing never scales down.
+//! Demand to replicas: what an app's metrics ask for together, as the Horizontal Pod Autoscaler does it. Unknown is not zero: data that is
+//! missing never scales down.
 
 use std::sync::Arc;
 
 use super::plan::{Reason, Unknown};
+use super::senses::Senses;
+use super::target::{self, Answer, Sample};
 use super::world::{Millis, Reading};
 use crate::api::status::DemandState;
-use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
-
-/// HPA's `--horizontal-pod-autoscaler-tolerance`.
-const VALUE_TOLERANCE: f64 = 0.1;
+use crate::api::validated::{App, FallbackTo};
 
 /// What an app's demand asks for, before damping.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,14 +44,11 @@ struct Said {
 }
 
 /// The replicas that an app asks for: the largest that any of its metrics asks for.
-pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
+pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, senses: &mut Senses, now: Millis) -> Asked {
     if app.demand.is_empty() {
         return fixed(app);
     }
-    let nothing = Reading::default();
-    let said: Vec<Said> = (app.demand.iter().enumerate())
-        .map(|(i, metric)| judge(app, metric, readings.get(i).unwrap_or(&nothing), standing, now))
-        .collect();
+    let said: Vec<Said> = (0..app.demand.len()).map(|i| judge(app, i, readings, standing, senses, now)).collect();
     let most = said.iter().filter_map(|said| said.replicas).max();
     let holds = said.iter().any(|said| said.holds);
     let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(standing.current) };
@@ -87,7 +83,9 @@ fn bound(app: &App, asked: i64) -> Option<Reason> {
     }
 }
 
-fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now: Millis) -> Said {
+fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, senses: &mut Senses, now: Millis) -> Said {
+    let (metric, nothing) = (&app.demand[index], Reading::default());
+    let reading = readings.get(index).unwrap_or(&nothing);
     let usable = reading.value.filter(|(value, _)| value.is_finite() && *value >= 0.0);
     let at = reading.value.map_or(standing.since, |(_, at)| at);
     let age = now.saturating_sub(at);
@@ -105,10 +103,14 @@ fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now:
         let reason = Reason::Fallback { name, replicas };
         return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
-    let computed = usable.filter(|_| !old).map(|(value, _)| replicas_for(app, metric, value, standing));
-    let replicas = computed.as_ref().map(|(replicas, _)| *replicas);
-    let reason = match (state, computed) {
-        (DemandState::Fresh, Some((_, reason))) => reason,
+    let answer = usable.filter(|_| !old).map(|(value, at)| {
+        let sample = Sample { value, at, readings, standing, now };
+        target::replicas(app, metric, sample, senses)
+    });
+    let replicas = answer.as_ref().map(|answer| answer.replicas);
+    let wake_at = answer.as_ref().and_then(|answer| answer.wake_at).into_iter().chain(wake_at).min();
+    let reason = match (state, answer) {
+        (DemandState::Fresh, Some(Answer { reason, .. })) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
     Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
@@ -121,39 +123,6 @@ fn why(reading: &Reading, age_ms: u64) -> Unknown {
         (None, Some(_)) => Unknown::SilentFor { seconds: age_ms / 1000 },
         (None, None) => Unknown::NoValueYet,
     }
-}
-
-/// HPA's formulas: `GetObjectPerPodMetricReplicas` for `AverageValue`, `GetObjectMetricReplicas` for `Value`.
-fn replicas_for(app: &App, metric: &Metric, value: f64, standing: Standing) -> (i64, Reason) {
-    let Standing { current, ready, .. } = standing;
-    let name = metric.name.clone();
-    let (target, ratio, preset) = match metric.target {
-        TargetValue::Average(target) => (target, value / (target * float(current)), 0.0),
-        TargetValue::Value(target) => (target, value / target, VALUE_TOLERANCE),
-    };
-    let tolerance = if ratio > 1.0 { app.up.tolerance } else { app.down.tolerance }.unwrap_or(preset);
-    if current > 0 && tolerance > 0.0 && (1.0 - ratio).abs() <= tolerance {
-        return (current, Reason::WithinTolerance { name });
-    }
-    let replicas = match metric.target {
-        TargetValue::Average(_) => round_up(value / target),
-        TargetValue::Value(_) if current == 0 => round_up(ratio),
-        // Replicas that are still starting must not turn growth into the opposite.
-        TargetValue::Value(_) if ratio >= 1.0 => round_up(ratio * float(ready.min(current))).max(current),
-        TargetValue::Value(_) => round_up(ratio * float(ready.clamp(1, current))).min(current),
-    };
-    (replicas, Reason::Metric { name, value, target, replicas })
-}
-
-/// Rounds up what is more than a rounding error above a whole number: 1.1 / 0.1 is 11 replicas, not 12.
-#[allow(clippy::cast_possible_truncation)]
-fn round_up(x: f64) -> i64 {
-    (x - x.abs().max(1.0) * 1e-9).ceil().min(1e15) as i64
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn float(n: i64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]
@@ -169,53 +138,8 @@ mod tests {
         Standing { current, ready: current, since: 0 }
     }
 
-    fn of(app: &App, value: f64, standing: Standing) -> i64 {
-        asked(app, &[reading(value, NOW)], standing, NOW).replicas
-    }
-
-    /// From the documentation: "if the current metric value is 200m, and the desired value is 100m, the number of replicas will be
-    /// doubled … if it is 50m, halved … skips any scaling action if the ratio is sufficiently close to 1.0 (0.1 by default)".
-    #[test]
-    fn value_scales_as_hpa_documents() {
-        let app = app("a", json!({"demand": [demand(&json!({"value": "100m"}))]}));
-        assert_eq!(of(&app, 0.2, at(4)), 8);
-        assert_eq!(of(&app, 0.05, at(4)), 2);
-        assert_eq!(of(&app, 0.109, at(4)), 4);
-        assert_eq!(of(&app, 0.111, at(4)), 5);
-        assert_eq!(of(&app, 0.25, at(0)), 3, "from nothing, the ratio itself");
-        assert_eq!(of(&app, 0.0, at(4)), 0);
-    }
-
-    #[test]
-    fn starting_replicas_do_not_turn_growth_around() {
-        let app = app("a", json!({"demand": [demand(&json!({"value": 10}))]}));
-        assert_eq!(of(&app, 20.0, Standing { ready: 0, ..at(4) }), 4);
-        assert_eq!(of(&app, 20.0, Standing { ready: 3, ..at(4) }), 6);
-        assert_eq!(of(&app, 5.0, Standing { ready: 9, ..at(4) }), 2, "nor do extra ones shrinking");
-    }
-
-    #[test]
-    fn average_value_is_a_share_per_replica() {
-        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))]}));
-        assert_eq!(of(&app, 200.0, at(12)), 20);
-        assert_eq!(of(&app, 201.0, at(12)), 21);
-        assert_eq!(of(&app, 0.0, at(12)), 0);
-        let tenth = app_with(&json!({"averageValue": "100m"}));
-        assert_eq!(of(&tenth, 1.1, at(1)), 11, "1.1 / 0.1 is a little more than 11");
-    }
-
-    fn app_with(target: &serde_json::Value) -> App {
-        app("a", json!({"demand": [demand(target)]}))
-    }
-
-    #[test]
-    fn tolerance_can_be_set_by_direction() {
-        let behavior = json!({"scaleUp": {"tolerance": 0.5}, "scaleDown": {"tolerance": 0.05}});
-        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))], "behavior": behavior}));
-        assert_eq!(of(&app, 140.0, at(10)), 10);
-        assert_eq!(of(&app, 160.0, at(10)), 16);
-        assert_eq!(of(&app, 96.0, at(10)), 10);
-        assert_eq!(of(&app, 90.0, at(10)), 9);
+    fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
+        super::asked(app, readings, standing, &mut Senses::default(), now)
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod tls;
 pub use http::Http;
 pub use polling::Polling;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
-pub use target::Target;
+pub use target::{Queue, Rate, Target};
 pub use tls::Tls;
 
 /// One metric of demand. Exactly one source is named.
@@ -41,6 +41,14 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
+}
+
+impl Demand {
+    /// It is a metric: all but `remainder` are.
+    #[must_use]
+    pub fn has_values(&self) -> bool {
+        !matches!(self.source, Source::Remainder(_))
+    }
 }
 
 /// Where the values come from.
