@@ -121,7 +121,7 @@ fn with_executors(world: &World, ready: bool) -> World {
 }
 
 fn push(world: &mut World, app: &str, value: f64) {
-    world.apps.get_mut(&key(app)).unwrap().readings[0] = Reading { value: Some((value, 2000)), failure: None };
+    world.apps.get_mut(&key(app)).unwrap().readings[0] = Reading { value: Some((value, 2000)), ..Reading::default() };
 }
 
 /// The least time that this thread was on a processor for one run, of twenty: what is left when others use the machine, too.

@@ -21,6 +21,7 @@
 //! | what users write, its schema and its check | [`api`] |
 //! | where specs come from | [`store`] |
 //! | where demand comes from | [`demand`] |
+//! | what it will be | [`forecast`] |
 //! | the judgement | [`policy`] |
 //! | the loop, status and events | [`engine`] |
 //! | what runs the containers | [`backend`] |
@@ -56,6 +57,7 @@ pub mod cli;
 pub mod demand;
 pub mod engine;
 pub mod executor;
+pub mod forecast;
 pub mod kubernetes;
 pub mod policy;
 pub mod server;

@@ -296,6 +296,21 @@ fn a_plan_is_rehearsed_and_a_pool_drained() {
 }
 
 #[test]
+fn an_adopted_app_is_drained_by_its_manifest_where_no_microscaler_runs() {
+    let mut bed = Bed::new(1);
+    bed.make("/web", 2, &nothing());
+    bed.make("/other", 1, &nothing());
+    bed.scale(&[("web", &pushed("web", "/web", ""))]);
+    bed.settle(&[("web", "/web", 2)]);
+    let scaler = bed.scaler();
+    let paths = [scaler.manifests(), scaler.state_dir()].map(|path| path.display().to_string());
+    assert!(bed.scaler.as_mut().unwrap().stop().success());
+    let (code, said, errors) = microscaler(&["drain", "--manifests", &paths[0], "--state-dir", &paths[1]]);
+    assert_eq!(code, 0, "{said}{errors}");
+    assert_eq!((bed.instances("/web"), bed.instances("/other")), (Some(0), Some(1)), "what is not ours goes on");
+}
+
+#[test]
 fn a_marathon_that_does_not_answer_is_waited_for() {
     let mut bed = Bed::new(2);
     bed.make("/web", 1, &nothing());

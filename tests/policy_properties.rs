@@ -194,7 +194,7 @@ fn refresh(sim: &mut Sim) {
     let now = sim.now;
     for reading in sim.world.apps.values_mut().flat_map(|view| &mut view.readings) {
         let value = reading.value.map_or(0.0, |(value, _)| value);
-        *reading = Reading { value: Some((value, now)), failure: None };
+        *reading = Reading { value: Some((value, now)), ..Reading::default() };
     }
 }
 
@@ -344,7 +344,7 @@ proptest! {
         for (value, fails, ms) in later {
             let now = sim.now;
             let reading = &mut sim.view("a").readings[0];
-            *reading = Reading { value: Some((f64::from(value), now)), failure: None };
+            *reading = Reading { value: Some((f64::from(value), now)), ..Reading::default() };
             // The other one fails or is left to go stale.
             sim.view("a").readings[1].failure = fails.then(|| "timed out".into());
             let other = sim.view("a").readings[1].clone();

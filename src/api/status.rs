@@ -89,6 +89,25 @@ pub struct DemandStatus {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What it is expected to be, where it is foreseen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastStatus>,
+}
+
+/// What a metric is expected to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastStatus {
+    /// The most that is expected within the horizon.
+    pub value: f64,
+    /// It has been good of late, and is heeded.
+    pub trusted: bool,
+    /// How far it was off of late, in percent of what came; absent before there was enough to compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_percent: Option<f64>,
+    /// How long the seasons are that were found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub season_milliseconds: Vec<i64>,
 }
 
 /// Whether a metric can be believed.

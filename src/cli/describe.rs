@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::client::Server;
 use super::table;
 use crate::api::container::Launch;
-use crate::api::status::AppStatus;
+use crate::api::status::{AppStatus, ForecastStatus};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 use crate::engine::clock;
 use crate::engine::report::{Event, TaskReport};
@@ -95,7 +95,8 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         status.demand.iter().map(|metric| {
             let value = metric.value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             let age = metric.age_milliseconds.map_or_else(|| "-".to_owned(), |age| format!("{age}ms"));
-            vec![metric.name.clone(), value, age, metric.state.to_string(), metric.message.clone().unwrap_or_default()]
+            let message: Vec<String> = metric.message.iter().cloned().chain(metric.forecast.as_ref().map(foreseen)).collect();
+            vec![metric.name.clone(), value, age, metric.state.to_string(), message.join("; ")]
         }),
     );
     text += &section(
@@ -107,6 +108,16 @@ fn app_text(args: &Args, app: &MicroscaledApp, tasks: &[TaskReport], events: &[E
         }),
     );
     text + &conditions_text(&status.conditions) + &events_text(events)
+}
+
+/// What a metric is expected to be, and whether that is believed.
+fn foreseen(forecast: &ForecastStatus) -> String {
+    let heeded = match (forecast.error_percent, forecast.trusted) {
+        (Some(error), true) => format!("off by {error} % of late"),
+        (Some(error), false) => format!("not heeded: off by {error} % of late"),
+        (None, _) => "not heeded: there is too little to compare it with".to_owned(),
+    };
+    format!("expected to reach {} ({heeded})", forecast.value)
 }
 
 /// On how many agents executors or images are, and whether the executors hold replicas to what they may use.

@@ -106,10 +106,11 @@ async fn on_our_own(args: &Args) -> anyhow::Result<()> {
         secrets: Arc::new(Secrets::in_files()),
         frameworks: Frameworks::Directory(state_dir),
         leadership: Leadership::alone(),
+        histories: None,
         fresh: false,
         drain: true,
     };
-    let specs = pools_only(args)?;
+    let specs = what_to_drain(args)?;
     let count = specs.borrow().pools.len();
     let (stop, shutdown) = watch::channel(false);
     let engines = tokio::spawn(supervise(specs.subscribe(), shared, shutdown));
@@ -135,14 +136,17 @@ fn is_empty(handle: &Handle) -> bool {
     report.standing.ready && report.status.tasks == 0 && report.executors == Some(0)
 }
 
-/// The pools to drain. Apps are left out: whatever runs is found by reconciliation.
-fn pools_only(args: &Args) -> anyhow::Result<watch::Sender<Arc<Specs>>> {
-    let all = directory::read(args.manifests.as_deref(), run::default_pool(&args.mesos)?)?;
-    let wanted = args.pool.as_deref().map(key);
-    let pools = all.pools.into_iter().filter(|(key, _)| wanted.as_ref().is_none_or(|wanted| wanted == key)).collect();
-    let specs = Specs { pools, complete: false, ..Specs::default() };
+/// The pools to drain. Of apps, what runs is found by reconciliation, so that their specs are not needed; only that an app of a Marathon is
+/// adopted, nothing but its spec tells.
+fn what_to_drain(args: &Args) -> anyhow::Result<watch::Sender<Arc<Specs>>> {
+    let mut specs = directory::read(args.manifests.as_deref(), run::default_pool(&args.mesos)?)?;
+    if let Some(wanted) = args.pool.as_deref().map(key) {
+        specs.pools.retain(|key, _| *key == wanted);
+    }
     if specs.pools.is_empty() {
         bail!("there is no such pool to drain");
     }
+    specs.apps.retain(|_, spec| spec.app.adopted && specs.pools.contains_key(&spec.app.pool));
+    specs.complete = false;
     Ok(watch::Sender::new(Arc::new(specs)))
 }

@@ -82,6 +82,10 @@ pub struct Args {
     /// Register as a new framework where the id of the old one is lost or Mesos has removed it. Tasks of the old one are not adopted.
     #[arg(long)]
     fresh: bool,
+
+    /// Directory, such as that of a volume, where the histories of metrics with a forecast are kept. Default: in memory only.
+    #[arg(long, value_name = "DIR", env = "MICROSCALER_HISTORY_DIR")]
+    history_dir: Option<PathBuf>,
 }
 
 /// Requests are still answered for this long after the lease is released, until all have heard of it.
@@ -117,6 +121,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         secrets: vault,
         frameworks: Frameworks::Objects(client.clone()),
         leadership: election.leadership.clone(),
+        histories: args.history_dir,
         fresh: args.fresh,
         drain: false,
     };

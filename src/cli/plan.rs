@@ -95,7 +95,7 @@ fn set_reading(world: &mut World, specs: &Specs, app: &Key, metric: &str, value:
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         );
     };
-    view.readings[index] = Reading { value: Some(value), failure: None };
+    view.readings[index] = Reading { value: Some(value), ..Reading::default() };
     Ok(())
 }
 

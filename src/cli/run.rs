@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:8910", env = "MICROSCALER_LISTEN")]
     listen: SocketAddr,
 
-    /// Where the framework ids are kept. Default: microscaler in the user's state home.
+    /// Where the framework ids are kept, and the histories that forecasts need. Default: microscaler in the user's state home.
     #[arg(long, value_name = "DIR", env = "MICROSCALER_STATE_DIR")]
     state_dir: Option<PathBuf>,
 
@@ -137,6 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desk: desk.clone(),
         metrics: metrics.clone(),
         secrets: Arc::new(Secrets::in_files()),
+        histories: Some(state_dir.join("history")),
         frameworks: Frameworks::Directory(state_dir),
         leadership: Leadership::alone(),
         fresh: args.fresh,

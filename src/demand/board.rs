@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use crate::api::validated::Key;
 use crate::engine::clock;
-use crate::policy::world::Reading;
+use crate::forecast::Curve;
+use crate::policy::world::{Foreseen, Millis, Reading};
 
 /// What a source found.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     reading: Reading,
+    /// The most since somebody asked.
+    peak: Option<f64>,
     /// Set while the metric is among `waiting`.
     since: Option<Instant>,
 }
@@ -78,6 +81,19 @@ impl Board {
         self.changed.notified().await;
     }
 
+    /// The most that the metric was since the last call, and what it was then included, unless it came before `not_before`; `None`:
+    /// nothing is known.
+    #[must_use]
+    pub fn peak(&self, app: &Key, metric: &str, not_before: Millis) -> Option<f64> {
+        self.lock().peak(app, metric, not_before)
+    }
+
+    /// Takes in what the metric will be, and wakes the engine.
+    pub fn foresee(&self, app: &Key, metric: &str, foreseen: Arc<Curve>, at: Instant) {
+        self.lock().change(app, metric, at, |slot| slot.reading.foreseen = Some(Foreseen(foreseen)));
+        self.changed.notify_one();
+    }
+
     /// Forgets a metric whose source is gone, so that a later one of the same name begins as unknown.
     pub fn forget(&self, app: &Key, metric: &str) {
         self.lock().forget(app, metric);
@@ -91,20 +107,34 @@ impl Board {
 
 impl State {
     fn post(&mut self, app: &Key, metric: &str, posted: Result<f64, String>, at: Instant) {
+        self.change(app, metric, at, |slot| match posted {
+            Ok(value) => {
+                (slot.reading.value, slot.reading.failure) = (Some((value, clock::to_millis(at))), None);
+                slot.peak = Some(slot.peak.map_or(value, |peak| peak.max(value)));
+            }
+            Err(why) => slot.reading.failure = Some(why.into()),
+        });
+    }
+
+    /// Changes the metric's slot, which waits to be taken from then on.
+    fn change(&mut self, app: &Key, metric: &str, at: Instant, change: impl FnOnce(&mut Slot)) {
         if !self.slots.get(app).is_some_and(|metrics| metrics.contains_key(metric)) {
             self.slots.entry(app.clone()).or_default().insert(metric.into(), Slot::default());
         }
         let Some((name, _)) = self.slots.get(app).and_then(|metrics| metrics.get_key_value(metric)) else { return };
         let name = name.clone();
         let Some(slot) = self.slots.get_mut(app).and_then(|metrics| metrics.get_mut(metric)) else { return };
-        match posted {
-            Ok(value) => slot.reading = Reading { value: Some((value, clock::to_millis(at))), failure: None },
-            Err(why) => slot.reading.failure = Some(why.into()),
-        }
+        change(slot);
         if slot.since.is_none() {
             slot.since = Some(at);
             self.waiting.push((app.clone(), name));
         }
+    }
+
+    fn peak(&mut self, app: &Key, metric: &str, not_before: Millis) -> Option<f64> {
+        let slot = self.slots.get_mut(app)?.get_mut(metric)?;
+        let now = slot.reading.value.filter(|(_, at)| *at >= not_before).map(|(value, _)| value);
+        std::mem::replace(&mut slot.peak, now)
     }
 
     fn take(&mut self) -> Vec<Update> {
@@ -163,7 +193,7 @@ mod tests {
         assert_eq!(updates.iter().map(|u| &*u.metric).collect::<Vec<_>>(), ["waiting", "other"]);
         assert_eq!(updates[0].at, t0);
         let arrived = clock::to_millis(t0 + Duration::from_millis(5));
-        assert_eq!(updates[0].reading, Reading { value: Some((2.0, arrived)), failure: None });
+        assert_eq!(updates[0].reading, Reading { value: Some((2.0, arrived)), ..Reading::default() });
         assert!(board.take().is_empty());
     }
 
@@ -175,7 +205,7 @@ mod tests {
         board.post(&app, "m", Posted::Failure("no answer".into()), later);
         let arrived = clock::to_millis(t0);
         let reading = board.take().remove(0).reading;
-        assert_eq!(reading, Reading { value: Some((3.0, arrived)), failure: Some("no answer".into()) });
+        assert_eq!(reading, Reading { value: Some((3.0, arrived)), failure: Some("no answer".into()), ..Reading::default() });
         board.post(&app, "m", Posted::Value(4.0), later);
         assert_eq!(board.take()[0].reading.failure, None);
     }
@@ -188,7 +218,7 @@ mod tests {
         {
             board.post(&app, "m", Posted::Value(value), t0);
             let reading = board.take().remove(0).reading;
-            assert_eq!(reading, Reading { value: None, failure: Some(why.into()) });
+            assert_eq!(reading, Reading { failure: Some(why.into()), ..Reading::default() });
         }
         assert!(amount(-0.0).is_ok_and(f64::is_sign_positive));
     }
@@ -201,6 +231,18 @@ mod tests {
         assert!(board.take().is_empty());
         board.post(&app, "m", Posted::Failure("down".into()), t0);
         assert_eq!(board.take()[0].reading.value, None);
+    }
+
+    #[test]
+    fn the_most_of_a_while_is_remembered() {
+        let (board, app, t0) = fixture();
+        let peak = |not_before| board.peak(&app, "m", not_before);
+        assert_eq!(peak(0), None);
+        for value in [3.0, 9.0, 4.0] {
+            board.post(&app, "m", Posted::Value(value), t0);
+        }
+        assert_eq!((peak(0), peak(0), peak(0)), (Some(9.0), Some(4.0), Some(4.0)), "it goes on as it was");
+        assert_eq!((peak(Millis::MAX), peak(0)), (Some(4.0), None), "unless that is too long ago");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@
 //! | interval, timeout, back-off | [`poll`] |
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
+//! | what a metric will be | [`foresight`], [`crate::forecast`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
 //! | a server that is asked | [`http`] |
 //!
@@ -27,6 +28,7 @@ use crate::engine::clock;
 
 pub mod board;
 pub mod context;
+pub mod foresight;
 pub mod http;
 pub mod link;
 pub mod pattern;

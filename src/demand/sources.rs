@@ -1,18 +1,20 @@
 //! Which sources run: one task for each metric of the specs in force.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::context::{Context, Servers};
+use super::foresight::Foreseer;
 use super::http::Document;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
 use super::{DemandSource, Gauge};
 use crate::api::demand::{Polling, Source};
-use crate::api::validated::{App, Key, Metric};
+use crate::api::validated::{App, Foresight, Key, Metric};
 use crate::store::secrets::Secrets;
 
 /// The running sources of one pool. Dropping it ends them all.
@@ -21,6 +23,8 @@ pub struct Sources {
     desk: Arc<PushDesk>,
     secrets: Arc<Secrets>,
     servers: Arc<Servers>,
+    /// Where histories are kept, if anywhere.
+    histories: Option<PathBuf>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -34,6 +38,22 @@ struct AppFeeds {
 struct Feed {
     source: Source,
     _task: Option<Task>,
+    forecast: Option<(Foresight, JoinHandle<()>)>,
+}
+
+impl Feed {
+    /// Whether it goes on for this metric.
+    fn fits(&self, metric: &Metric) -> bool {
+        self.source == metric.source && self.forecast.as_ref().map(|(terms, _)| *terms) == metric.forecast
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.forecast {
+            task.abort();
+        }
+    }
 }
 
 /// A task that ends when dropped; nothing comes from it afterwards.
@@ -53,7 +73,14 @@ impl Sources {
     /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
     #[must_use]
     pub fn new(board: Arc<Board>, desk: Arc<PushDesk>, secrets: Arc<Secrets>) -> Self {
-        Self { board, desk, secrets, servers: Arc::default(), apps: HashMap::new() }
+        Self { board, desk, secrets, servers: Arc::default(), histories: None, apps: HashMap::new() }
+    }
+
+    /// Keeps the histories of metrics that are foreseen in this directory.
+    #[must_use]
+    pub fn with_histories(mut self, directory: Option<PathBuf>) -> Self {
+        self.histories = directory;
+        self
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -82,8 +109,8 @@ impl Sources {
         let mut metrics = HashMap::with_capacity(app.demand.len());
         for metric in &app.demand {
             // An old source that does not fit is dropped, and so ended, before its successor starts.
-            let kept = old.remove(&metric.name).filter(|running| running.source == metric.source);
-            let running = kept.unwrap_or_else(|| Feed { source: metric.source.clone(), _task: self.start(&app.key, metric) });
+            let kept = old.remove(&metric.name).filter(|running| running.fits(metric));
+            let running = kept.unwrap_or_else(|| self.feed(&app.key, metric));
             metrics.insert(metric.name.clone(), running);
         }
         for (name, running) in old {
@@ -91,6 +118,23 @@ impl Sources {
             self.board.forget(&app.key, &name);
         }
         self.apps.insert(app.key.clone(), AppFeeds { spec: app.clone(), metrics });
+    }
+
+    fn feed(&self, app: &Key, metric: &Metric) -> Feed {
+        let forecast = metric.forecast.map(|terms| (terms, tokio::spawn(self.foreseer(app, metric, terms).run())));
+        Feed { source: metric.source.clone(), _task: self.start(app, metric), forecast }
+    }
+
+    fn foreseer(&self, app: &Key, metric: &Metric, terms: Foresight) -> Foreseer {
+        let name = format!("{}_{}_{}.csv", app.namespace(), app.name(), metric.name);
+        Foreseer {
+            board: self.board.clone(),
+            app: app.clone(),
+            metric: metric.name.clone(),
+            terms,
+            stale_after_ms: metric.stale_after_ms,
+            file: self.histories.as_ref().map(|directory| directory.join(name)),
+        }
     }
 
     /// Starts what brings the metric's values. What has no task has nothing to be asked: the desk brings pushed values to the board.

@@ -32,6 +32,12 @@ pub fn timestamp() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
+/// Milliseconds since 1970 by the wall clock.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// How long ago this was by the wall clock; zero for the future.
 #[must_use]
 pub fn wall_age(moment: SystemTime) -> Duration {

@@ -38,6 +38,8 @@ pub struct Shared {
     /// Where the id of each pool's framework is kept.
     pub frameworks: Frameworks,
     pub leadership: Leadership,
+    /// Where the histories of metrics that are foreseen are kept, if anywhere.
+    pub histories: Option<PathBuf>,
     /// Start as a new framework where the id of the old one is lost or was removed.
     pub fresh: bool,
     /// End every task and start none.
@@ -219,7 +221,8 @@ fn drive<B: Backend + 'static>(
         raw: spec.raw.clone(),
         pool: spec.pool.clone(),
         specs,
-        sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone()),
+        sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
+            .with_histories(shared.histories.clone()),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

@@ -128,7 +128,7 @@ mod tests {
         let mut world = World::default();
         take_specs(&mut world, &specs(&app(&["a", "b"])), &pool());
         let key = Key::new("default", "search");
-        let reading = Reading { value: Some((7.0, 1)), failure: None };
+        let reading = Reading { value: Some((7.0, 1)), ..Reading::default() };
         let update = Update { app: key.clone(), metric: "b".into(), reading: reading.clone(), at: clock::instant() };
         assert!(take_reading(&mut world, update));
         take_specs(&mut world, &specs(&app(&["b", "c"])), &pool());

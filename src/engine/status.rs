@@ -12,13 +12,13 @@ use super::progress::Progress;
 use super::report::{AppReport, Report, TaskReport};
 use super::snapshot;
 use crate::api::MicroscalingPool;
-use crate::api::status::{AppStatus, DemandState, DemandStatus, Phase, PoolStatus};
-use crate::api::validated::{App, Key};
+use crate::api::status::{AppStatus, DemandState, DemandStatus, ForecastStatus, Phase, PoolStatus};
+use crate::api::validated::{App, Key, Metric};
 use crate::backend::Standing;
 use crate::policy::plan::{Plan, Reason, Verdict};
 use crate::policy::resources::Resources;
 use crate::policy::standing;
-use crate::policy::world::{AppView, Millis, TaskPhase, Trouble, World};
+use crate::policy::world::{AppView, Foreseen, Millis, Reading, TaskPhase, Trouble, World};
 use crate::store::{AppSpec, SpecProblem, Specs};
 
 /// Everything that a report is made of.
@@ -175,6 +175,17 @@ fn reason(sight: &Sight, verdict: &Verdict, problem: Option<&SpecProblem>, troub
     }
 }
 
+fn forecast(metric: &Metric, reading: &Reading, now: Millis) -> Option<ForecastStatus> {
+    let (Foreseen(curve), terms) = (reading.foreseen.as_ref()?, metric.forecast?);
+    let (value, _) = curve.most(now, now + terms.horizon_ms)?;
+    Some(ForecastStatus {
+        value: to_tenths(value),
+        trusted: curve.trusted,
+        error_percent: curve.error.map(|error| to_tenths(error * 100.0)),
+        season_milliseconds: curve.seasons.iter().map(|ms| i64::try_from(*ms).unwrap_or(i64::MAX)).collect(),
+    })
+}
+
 fn demand(app: &App, view: &AppView, verdict: &Verdict, now: Millis) -> Vec<DemandStatus> {
     let metrics = app.demand.iter().zip(&view.readings).zip(&verdict.demand);
     let status = metrics.map(|((metric, reading), state)| DemandStatus {
@@ -183,6 +194,7 @@ fn demand(app: &App, view: &AppView, verdict: &Verdict, now: Millis) -> Vec<Dema
         age_milliseconds: reading.value.map(|(_, at)| i64::try_from(now.saturating_sub(at)).unwrap_or(i64::MAX)),
         state: *state,
         message: reading.failure.as_deref().map(str::to_owned),
+        forecast: forecast(metric, reading, now),
     });
     status.collect()
 }

@@ -35,8 +35,9 @@ impl StartLatency {
     }
 
     /// In milliseconds, from launch to ready.
-    pub fn ms(&self) -> f64 {
-        self.ms.unwrap_or(ASSUMED_MS)
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn ms(&self) -> Millis {
+        self.ms.unwrap_or(ASSUMED_MS).round() as Millis
     }
 }
 
@@ -55,12 +56,12 @@ mod tests {
         let ready = |n, born| running(&spec, n, born);
         let starting = |n, born| Task { phase: TaskPhase::Starting, ready: false, ..ready(n, born) };
         latency.observe(&[ready(1, 0), starting(2, 5000)], 5000);
-        assert!((latency.ms() - ASSUMED_MS).abs() < 1e-9, "what ran before tells nothing");
+        assert_eq!(latency.ms(), 100, "what ran before tells nothing");
         latency.observe(&[ready(1, 0), ready(2, 5000), starting(3, 5060)], 5060);
-        assert!((latency.ms() - 60.0).abs() < 1e-9);
+        assert_eq!(latency.ms(), 60);
         latency.observe(&[ready(1, 0), ready(2, 5000), ready(3, 5060)], 5320);
-        assert!((latency.ms() - 160.0).abs() < 1e-9, "half way to 260");
+        assert_eq!(latency.ms(), 160, "half way to 260");
         latency.observe(&[ready(1, 0), ready(2, 5000), ready(3, 5060)], 9000);
-        assert!((latency.ms() - 160.0).abs() < 1e-9, "each counts once");
+        assert_eq!(latency.ms(), 160, "each counts once");
     }
 }

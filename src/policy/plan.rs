@@ -139,6 +139,13 @@ pub enum Reason {
         target: f64,
         replicas: i64,
     },
+    /// `want`: from what this metric will be.
+    Foreseen {
+        name: Arc<str>,
+        value: f64,
+        in_ms: u64,
+        replicas: i64,
+    },
     FixedReplicas(i64),
     Remainder {
         spare: i64,

@@ -22,16 +22,22 @@ pub(super) struct Senses {
 }
 
 impl Senses {
-    /// Looks at the app's tasks, of which so many can serve.
-    pub fn observe(&mut self, app: &App, tasks: &[Task], ready: i64, now: Millis) {
+    /// Looks at the app's tasks, of which so many can serve, and tells how long they take until they do; 0 where it does not matter.
+    pub fn observe(&mut self, app: &App, tasks: &[Task], ready: i64, now: Millis) -> Millis {
         let lags = app.demand.iter().filter_map(|metric| match metric.target {
             TargetValue::Wait(wait) => Some(wait.lag_ms),
             _ => None,
         });
-        let Some(longest) = lags.max() else { return };
+        let lag_ms = lags.max();
+        if lag_ms.is_none() && app.demand.iter().all(|metric| metric.forecast.is_none()) {
+            return 0;
+        }
         self.start.observe(tasks, now);
-        // Values may be a little older than the decision that they bring about.
-        self.busy.observe(ready, now, longest.saturating_add(MOST_LAG_MS + 1000));
+        if let Some(lag_ms) = lag_ms {
+            // Values may be a little older than the decision that they bring about.
+            self.busy.observe(ready, now, lag_ms.saturating_add(MOST_LAG_MS + 1000));
+        }
+        self.start.ms()
     }
 
     /// The Microscaling Engine's controllers.
@@ -58,7 +64,7 @@ impl Senses {
             arrivals: told,
             ready: standing.ready,
             current: standing.current,
-            start_ms: self.start.ms(),
+            start_ms: standing.start_ms,
             busy: &self.busy,
             slack: slack(app),
         };

@@ -120,7 +120,7 @@ mod tests {
     const NOW: Millis = 100_000;
 
     fn at(current: i64) -> Standing {
-        Standing { current, ready: current, since: 0 }
+        Standing { current, ready: current, since: 0, start_ms: 0 }
     }
 
     fn asks(target: &Value, behavior: &Value, value: f64, standing: Standing) -> i64 {

@@ -25,7 +25,7 @@ pub fn demand(target: &Value) -> Value {
 }
 
 pub fn reading(value: f64, at: Millis) -> Reading {
-    Reading { value: Some((value, at)), failure: None }
+    Reading { value: Some((value, at)), ..Reading::default() }
 }
 
 pub fn agent(cores: i64, attributes: &[(&str, &str)]) -> Agent {

@@ -215,6 +215,10 @@ impl fmt::Display for Reason {
             Self::QueueLength { name, length, target, replicas } => {
                 write!(f, "{name} {} for a length of {}: {}", Amount(*length), Amount(*target), Count(*replicas, "replica"))
             }
+            Self::Foreseen { name, value, in_ms, replicas } => {
+                let replicas = Count(*replicas, "replica");
+                write!(f, "{name} is expected to reach {} in {}: {replicas}", Amount(*value), Time(*in_ms))
+            }
             Self::FixedReplicas(n) => write!(f, "{} as set", Count(*n, "replica")),
             Self::Remainder { spare } => write!(f, "{} in spare room", Count(*spare, "replica")),
             Self::AtMinimum(min) => write!(f, "at its minimum of {min}"),

@@ -92,7 +92,7 @@ pub(super) struct Moment<'a> {
     pub ready: i64,
     /// What was wanted last.
     pub current: i64,
-    pub start_ms: f64,
+    pub start_ms: Millis,
     pub busy: &'a Busy,
     /// What a shrinking count keeps in hand, as a factor of arrivals.
     pub slack: f64,
@@ -115,7 +115,7 @@ impl Queue {
         let (arrivals, service) = self.rates();
         let Moment { ready, current, start_ms, slack, .. } = moment;
         let longest = ms(wait.max_ms) / 1000.0;
-        let start = start_ms / 1000.0;
+        let start = seconds(0, start_ms);
         let waiting = self.models[self.best].by_now(&moment);
         // Where replicas start more slowly than that, it cannot be kept, and haste would only start too many.
         let drain = (waiting - (arrivals * longest * CALM).max(1.0)).max(0.0) / longest.max(start);
@@ -173,7 +173,7 @@ impl Queue {
     /// In seconds, without patience. The longer it takes until an error shows and is made good, the more slowly.
     fn halves_in(&self, wait: Wait, moment: &Moment) -> f64 {
         let [soonest, latest] = HALVE_WITHIN;
-        let blind = 4.0 * ms(self.models[self.best].lag_ms) + 2.0 * moment.start_ms;
+        let blind = 4.0 * ms(self.models[self.best].lag_ms) + 2.0 * ms(moment.start_ms);
         (HALVE_IN * (ms(wait.max_ms) + blind) / 1000.0).clamp(soonest, latest)
     }
 }

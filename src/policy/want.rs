@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::plan::{Reason, Unknown};
 use super::senses::Senses;
 use super::target::{self, Answer, Sample};
-use super::world::{Millis, Reading};
+use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
-use crate::api::validated::{App, FallbackTo};
+use crate::api::validated::{App, FallbackTo, Metric};
 
 /// What an app's demand asks for, before damping.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub ready: i64,
     /// Since when its metrics could have had a value.
     pub since: Millis,
+    /// How long its replicas take until they serve.
+    pub start_ms: Millis,
 }
 
 /// What one metric says.
@@ -103,10 +105,9 @@ fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, sens
         let reason = Reason::Fallback { name, replicas };
         return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
-    let answer = usable.filter(|_| !old).map(|(value, at)| {
-        let sample = Sample { value, at, readings, standing, now };
-        target::replicas(app, metric, sample, senses)
-    });
+    let sample = |value, at| Sample { value, at, readings, standing, now };
+    let answer = usable.filter(|_| !old).map(|(value, at)| target::replicas(app, metric, sample(value, at), senses));
+    let answer = answer.map(|answer| foreseen(app, metric, reading, answer, |value| sample(value, now), senses));
     let replicas = answer.as_ref().map(|answer| answer.replicas);
     let wake_at = answer.as_ref().and_then(|answer| answer.wake_at).into_iter().chain(wake_at).min();
     let reason = match (state, answer) {
@@ -114,6 +115,29 @@ fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, sens
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
     Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+}
+
+/// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
+fn foreseen<'a>(
+    app: &App,
+    metric: &Metric,
+    reading: &Reading,
+    asked: Answer,
+    sample: impl Fn(f64) -> Sample<'a>,
+    senses: &mut Senses,
+) -> Answer {
+    let curve = reading.foreseen.as_ref().map(|Foreseen(curve)| curve).filter(|curve| curve.trusted);
+    let (Some(curve), Some(forecast)) = (curve, metric.forecast) else { return asked };
+    let Sample { standing, now, .. } = sample(0.0);
+    let until = now.saturating_add(forecast.horizon_ms).saturating_add(standing.start_ms);
+    let Some((value, at)) = curve.most(now, until) else { return asked };
+    let wake_at = asked.wake_at.into_iter().chain([curve.step_ends(now)]).min();
+    let Answer { replicas, .. } = target::replicas(app, metric, sample(value), senses);
+    if replicas <= asked.replicas {
+        return Answer { wake_at, ..asked };
+    }
+    let reason = Reason::Foreseen { name: metric.name.clone(), value, in_ms: at.saturating_sub(now), replicas };
+    Answer { replicas, reason, wake_at }
 }
 
 fn why(reading: &Reading, age_ms: u64) -> Unknown {
@@ -131,11 +155,12 @@ mod tests {
 
     use super::super::testing::{app, demand, reading};
     use super::*;
+    use crate::forecast::Curve;
 
     const NOW: Millis = 100_000;
 
     fn at(current: i64) -> Standing {
-        Standing { current, ready: current, since: 0 }
+        Standing { current, ready: current, since: 0, start_ms: 0 }
     }
 
     fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
@@ -190,6 +215,37 @@ mod tests {
         let stale = with_second(Some(3), reading(6.0, NOW - 9000), 9);
         assert_eq!((stale.replicas, stale.states[1]), (4, DemandState::Stale), "3 stand in, 4 are asked for");
         assert_eq!(with_second(Some(7), Reading::default(), 9).replicas, 7, "no value has ever come");
+    }
+
+    /// A metric of 1 per replica with a horizon of 1 s, and what is asked at its value of 4 when this is foreseen in steps of 500 ms.
+    fn with_forecast(values: &[f64], trusted: bool, reading: Reading) -> Asked {
+        let metric = json!({"name": "load", "push": {}, "target": {"averageValue": 1}, "forecast": {"horizonSeconds": 1},
+            "staleAfterMilliseconds": 5000});
+        let app = app("a", json!({"demand": [metric]}));
+        let curve = Curve { begins: NOW, step_ms: 500, values: values.to_vec(), trusted, error: None, seasons: Vec::new() };
+        let reading = Reading { foreseen: Some(Foreseen(Arc::new(curve))), ..reading };
+        asked(&app, &[reading], at(4), NOW)
+    }
+
+    #[test]
+    fn what_is_foreseen_within_the_horizon_raises() {
+        let raised = with_forecast(&[4.0, 9.0, 7.0, 80.0], true, reading(4.0, NOW));
+        assert_eq!((raised.replicas, raised.wake_at), (9, Some(NOW + 500)));
+        assert_eq!(raised.reasons[0].to_string(), "load is expected to reach 9 in 500 ms: 9 replicas");
+        assert_eq!(with_forecast(&[4.0, 9.0], false, reading(4.0, NOW)).replicas, 4, "it has been wrong of late");
+        assert_eq!(with_forecast(&[], true, reading(4.0, NOW)).replicas, 4);
+        assert_eq!(with_forecast(&[9.0], true, reading(4.0, NOW - 9000)).replicas, 4, "what is stale holds");
+    }
+
+    #[test]
+    fn what_is_foreseen_never_lowers() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..1000 {
+            let curve: Vec<f64> = (0..random.usize(0..6)).map(|_| 10.0 * random.f64()).collect();
+            let value = 10.0 * random.f64();
+            let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
+            assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
+        }
     }
 
     #[test]

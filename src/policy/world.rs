@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::resources::Resources;
 use crate::api::validated::{App, Key, Version};
+use crate::forecast::Curve;
 
 /// Milliseconds on a monotonic clock that starts at an arbitrary moment; only differences mean anything.
 pub type Millis = u64;
@@ -72,6 +73,18 @@ pub struct Reading {
     pub value: Option<(f64, Millis)>,
     /// Why the last attempt failed, if it did.
     pub failure: Option<Arc<str>>,
+    /// What it will be, where it is foreseen.
+    pub foreseen: Option<Foreseen>,
+}
+
+/// A forecast. The same is equal, without a look at its values.
+#[derive(Clone, Debug)]
+pub struct Foreseen(pub Arc<Curve>);
+
+impl PartialEq for Foreseen {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A host of the pool.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod fixture;
+mod foresight;
 mod http;
 mod pushed;
 mod simulated;

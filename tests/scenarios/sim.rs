@@ -29,7 +29,7 @@ pub fn app(name: &str) -> App {
 
 /// A pushed metric with this target.
 pub fn metric(name: &str, target: TargetValue, stale_after_ms: u64) -> Metric {
-    Metric { name: name.into(), source: Source::Push(Push {}), target, stale_after_ms }
+    Metric { name: name.into(), source: Source::Push(Push {}), target, stale_after_ms, forecast: None }
 }
 
 /// How the cluster behaves.
@@ -172,7 +172,7 @@ impl Sim {
     pub fn push(&mut self, name: &str, value: f64) {
         let now = self.now;
         for reading in &mut self.view(name).readings {
-            *reading = Reading { value: Some((value, now)), failure: None };
+            *reading = Reading { value: Some((value, now)), ..Reading::default() };
         }
     }
 

@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::secret::SecretRef;
 
+mod forecast;
 mod http;
 mod polling;
 mod simulated;
 mod target;
 mod tls;
 
+pub use forecast::Forecast;
 pub use http::Http;
 pub use polling::Polling;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -22,8 +24,12 @@ pub use tls::Tls;
 /// One metric of demand. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.remainder) != has(self.target)")
-    .message("a target is needed, and only remainder has none"))]
+#[x_kube(
+    validation = Rule::new("has(self.remainder) != has(self.target)").message("a target is needed, and only remainder has none"),
+    validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
+        .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
+        .field_path(".forecast"),
+)]
 pub struct Demand {
     /// Name of the metric, unique within the app. It is part of the push address.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -35,6 +41,10 @@ pub struct Demand {
     /// How a value becomes replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+
+    /// Start replicas for what the metric is expected to be. Default: not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 
     /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for what is
     /// polled (and never less than five polls), not used by simulated.

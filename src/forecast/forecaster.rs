@@ -1,0 +1,125 @@
+//! One metric's forecast from step to step.
+
+use super::history::History;
+use super::model::foresee;
+use super::season::find;
+use super::trust::Trust;
+
+/// Which seasons there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Season {
+    /// Those that are found.
+    Auto,
+    /// So many steps.
+    Steps(usize),
+}
+
+/// What was, what was foreseen, and how the one was of the other.
+#[derive(Clone, Debug)]
+pub struct Forecaster {
+    pub history: History,
+    trust: Trust,
+    season: Season,
+    /// So many steps ahead replicas are started by it: that far it has to be good.
+    horizon: usize,
+}
+
+/// What is reckoned up apart from all else, as it may take its time.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The number of the step after the last value.
+    end: u64,
+    values: Vec<f64>,
+    season: Season,
+    ahead: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution {
+    /// The number of the first step that is foreseen.
+    pub begins: u64,
+    pub values: Vec<f64>,
+    /// In steps.
+    pub seasons: Vec<usize>,
+}
+
+impl Forecaster {
+    /// Keeps so many steps of history.
+    #[must_use]
+    pub fn new(history: usize, season: Season, horizon: usize) -> Self {
+        Self { history: History::new(history), trust: Trust::default(), season, horizon: horizon.max(1) }
+    }
+
+    /// A step has ended, with this as the most in it; `None`: nothing was known.
+    pub fn came(&mut self, step: u64, value: Option<f64>) {
+        self.history.note(step, value);
+        self.trust.came(step, value);
+    }
+
+    /// What is to be reckoned up, with so many steps to be foreseen.
+    #[must_use]
+    pub fn problem(&self, ahead: usize) -> Problem {
+        Problem { end: self.history.end(), values: self.history.filled(), season: self.season, ahead }
+    }
+
+    /// Takes note of what is foreseen, to be compared with what will come.
+    pub fn foresaw(&mut self, solution: &Solution) {
+        if let Some(value) = solution.values.get(self.horizon - 1) {
+            self.trust.foresaw(solution.begins + self.horizon as u64 - 1, *value);
+        }
+    }
+
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+}
+
+impl Problem {
+    #[must_use]
+    pub fn solve(&self) -> Solution {
+        let seasons = match self.season {
+            Season::Auto => find(&self.values),
+            Season::Steps(steps) => vec![steps],
+        };
+        Solution { begins: self.end, values: foresee(&self.values, &seasons, self.ahead), seasons }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Plays values, and returns at which step the forecast was trusted first, and the error at the end.
+    fn play(values: impl Fn(u64) -> f64, steps: u64, season: Season) -> (Option<u64>, f64) {
+        let mut forecaster = Forecaster::new(1000, season, 5);
+        let mut first = None;
+        for step in 0..steps {
+            forecaster.came(step, Some(values(step)));
+            forecaster.foresaw(&forecaster.problem(10).solve());
+            if forecaster.trust().is_trusted() {
+                first = first.or(Some(step));
+            }
+        }
+        (first, forecaster.trust().error().unwrap())
+    }
+
+    #[test]
+    fn what_comes_round_is_foreseen_after_two_rounds() {
+        let rush = |step: u64| if step % 40 < 10 { 200.0 } else { 20.0 };
+        for season in [Season::Auto, Season::Steps(40)] {
+            let (first, error) = play(rush, 240, season);
+            assert!(first.is_some() && error < 0.1, "{season:?}: {first:?} {error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_is_not_believed() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let wild: Vec<f64> = (0..200).map(|_| random.f64()).collect();
+        let (first, error) = play(|step| wild[usize::try_from(step).unwrap()], 200, Season::Auto);
+        assert!(first.is_none() && error > 0.3, "{first:?} {error}");
+    }
+}
