@@ -14,6 +14,7 @@
 //! | what comes out: [`Plan`](plan::Plan) | [`plan`] |
 //! | one decision from top to bottom | `decide` |
 //! | demand → replicas: what the metrics ask for together | `want` |
+//! | the roles of metrics | `combine` |
 //! | one metric → replicas, by its target | `target` |
 //! | a bound for how long messages wait; what arrives and gets done, learnt | `wait`, `estimator`, `busy`, `latency` |
 //! | the Microscaling Engine's controllers | `pace` |
@@ -46,6 +47,7 @@ mod backoff;
 mod bases;
 mod busy;
 mod claim;
+mod combine;
 mod damp;
 mod decide;
 mod estimator;

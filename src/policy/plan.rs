@@ -146,6 +146,27 @@ pub enum Reason {
         in_ms: u64,
         replicas: i64,
     },
+    /// `want`: by the app's formula.
+    Formula {
+        replicas: i64,
+    },
+    /// The formula cannot be computed.
+    NoFormula {
+        why: Arc<str>,
+        holding: i64,
+    },
+    /// A metric's floor, or its cap, is in the way.
+    Bounded {
+        name: Arc<str>,
+        asked: i64,
+        replicas: i64,
+        from_above: bool,
+    },
+    /// Nothing is given up while this metric is above 0.
+    Vetoed {
+        name: Arc<str>,
+        asked: i64,
+    },
     FixedReplicas(i64),
     Remainder {
         spare: i64,

@@ -41,6 +41,10 @@ pub(super) fn replicas(app: &App, metric: &Metric, sample: Sample, senses: &mut 
         TargetValue::Rate(target) => (target, Some(by_rate(app, value / target, standing.current))),
         TargetValue::QueueLength(length) => return senses.pace(metric, Controller::ProportionalDerivative, length, sample),
         TargetValue::SimpleQueue(length) => return senses.pace(metric, Controller::OneByOne, length, sample),
+        TargetValue::None => {
+            let reason = Reason::Metric { name, value, target: 0.0, replicas: 0 };
+            return Answer { replicas: 0, reason, wake_at: None };
+        }
         TargetValue::Wait(wait) => return senses.wait(app, metric, wait, sample),
     };
     let (replicas, reason) = match replicas {

@@ -140,7 +140,8 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
         let (failures, last) = (crash.failures, crash.message.clone());
         reasons.push(Reason::Crashing { failures, version: app.version, last, retry_in_ms });
     }
-    let is_blind = |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::Fallback { .. });
+    let is_blind =
+        |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::NoFormula { .. } | Reason::Fallback { .. });
     reasons.extend(asked.reasons.iter().filter(is_blind).cloned());
     if verdict.granted < verdict.wanted {
         shortage(seat, pool, verdict, &mut reasons);
@@ -219,6 +220,13 @@ impl fmt::Display for Reason {
                 let replicas = Count(*replicas, "replica");
                 write!(f, "{name} is expected to reach {} in {}: {replicas}", Amount(*value), Time(*in_ms))
             }
+            Self::Formula { replicas } => write!(f, "by the formula {}", Count(*replicas, "replica")),
+            Self::NoFormula { why, holding } => write!(f, "the formula has no result ({why}): holding {holding}"),
+            Self::Bounded { name, asked, replicas, from_above } => {
+                let word = if *from_above { "cap" } else { "floor" };
+                write!(f, "{asked} asked for, {name} is a {word} of {replicas}")
+            }
+            Self::Vetoed { name, asked } => write!(f, "{asked} asked for, nothing is given up because of {name}"),
             Self::FixedReplicas(n) => write!(f, "{} as set", Count(*n, "replica")),
             Self::Remainder { spare } => write!(f, "{} in spare room", Count(*spare, "replica")),
             Self::AtMinimum(min) => write!(f, "at its minimum of {min}"),

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use super::combine::{Basis, Word, combine};
 use super::plan::{Reason, Unknown};
 use super::senses::Senses;
-use super::target::{self, Answer, Sample};
+use super::target::{self, Answer, Sample, float, round_up};
 use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
-use crate::api::validated::{App, FallbackTo, Metric};
+use crate::api::validated::{App, FallbackTo, Formula, Metric, TargetValue};
 
 /// What an app's demand asks for, before damping.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,10 @@ pub(super) struct Standing {
 /// What one metric says.
 struct Said {
     state: DemandState,
+    /// As far as it can be believed.
+    value: Option<f64>,
+    /// It is too old, or there has been none for too long.
+    old: bool,
     replicas: Option<i64>,
     /// Nothing may be given up on the strength of this.
     holds: bool,
@@ -45,24 +50,60 @@ struct Said {
     wake_at: Option<Millis>,
 }
 
-/// The replicas that an app asks for: the largest that any of its metrics asks for.
+/// The replicas that an app asks for: what its metrics come to, each in its role.
 pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, senses: &mut Senses, now: Millis) -> Asked {
     if app.demand.is_empty() {
         return fixed(app);
     }
     let said: Vec<Said> = (0..app.demand.len()).map(|i| judge(app, i, readings, standing, senses, now)).collect();
-    let most = said.iter().filter_map(|said| said.replicas).max();
-    let holds = said.iter().any(|said| said.holds);
-    let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(standing.current) };
-    let replicas = asked.clamp(app.min, app.max);
-    let mut reasons: Vec<Reason> = bound(app, asked).into_iter().collect();
-    let wins = |said: &Said| said.replicas.is_some() && said.replicas == most;
-    let winner = said.iter().position(wins);
+    let (basis, formula) = match &app.formula {
+        Some(formula) => by_formula(app, formula, &said, standing),
+        None => (Basis::Demand, None),
+    };
+    let words: Vec<Word> = app.demand.iter().zip(&said).map(|(metric, said)| said.word(metric)).collect();
+    let combined = combine(&words, basis, standing.current);
+    let replicas = combined.replicas.clamp(app.min, app.max);
+    let mut reasons: Vec<Reason> = bound(app, combined.replicas).into_iter().chain(combined.reasons).collect();
+    reasons.extend(formula);
     let states = said.iter().map(|said| said.state).collect();
     let wake_at = said.iter().filter_map(|said| said.wake_at).min();
-    let telling = said.into_iter().enumerate().filter(|(i, said)| said.state != DemandState::Fresh || Some(*i) == winner);
+    let is_told = |i: usize, said: &Said| said.state != DemandState::Fresh || Some(i) == combined.winner;
+    let telling = said.into_iter().enumerate().filter(|(i, said)| is_told(*i, said));
     reasons.extend(telling.map(|(_, said)| said.reason));
     Asked { replicas, states, reasons, wake_at }
+}
+
+impl Said {
+    fn word(&self, metric: &Metric) -> Word {
+        let name = metric.name.clone();
+        Word {
+            name,
+            role: metric.role,
+            replicas: self.replicas,
+            holds: self.holds,
+            some: self.value.is_some_and(|value| value > 0.0),
+        }
+    }
+}
+
+/// What the formula asks for, or what stands in for it, and why.
+fn by_formula(app: &App, formula: &Formula, said: &[Said], standing: Standing) -> (Basis, Option<Reason>) {
+    let known = |replicas, unsure| Basis::Formula { replicas: Some(replicas), unsure };
+    let unknown = Basis::Formula { replicas: None, unsure: true };
+    if let Some(missing) = formula.inputs().find(|place| said[*place].value.is_none()) {
+        return match app.fallback {
+            FallbackTo::Replicas(replicas) if said[missing].old => {
+                (known(replicas, false), Some(Reason::Fallback { name: app.demand[missing].name.clone(), replicas }))
+            }
+            _ => (unknown, None),
+        };
+    }
+    let unsure = formula.inputs().any(|place| said[place].state != DemandState::Fresh);
+    let value = |place: usize| said[place].value.unwrap_or_default();
+    match formula.replicas(value, [float(standing.current), float(standing.ready)]) {
+        Ok(replicas) => (known(round_up(replicas), unsure), Some(Reason::Formula { replicas: round_up(replicas) })),
+        Err(why) => (unknown, Some(Reason::NoFormula { why: why.into(), holding: standing.current })),
+    }
 }
 
 /// Without metrics: a fixed count, or only the minimum where the app lives on spare room.
@@ -101,20 +142,24 @@ fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, sens
     };
     let wake_at = (!old).then(|| at.checked_add(metric.stale_after_ms)?.checked_add(1)).flatten();
     let name = metric.name.clone();
-    if old && let FallbackTo::Replicas(replicas) = app.fallback {
+    if old
+        && metric.asks()
+        && let FallbackTo::Replicas(replicas) = app.fallback
+    {
         let reason = Reason::Fallback { name, replicas };
-        return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
+        return Said { state, value: None, old, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
+    let value = usable.filter(|_| !old).map(|(value, _)| value);
     let sample = |value, at| Sample { value, at, readings, standing, now };
     let answer = usable.filter(|_| !old).map(|(value, at)| target::replicas(app, metric, sample(value, at), senses));
     let answer = answer.map(|answer| foreseen(app, metric, reading, answer, |value| sample(value, now), senses));
-    let replicas = answer.as_ref().map(|answer| answer.replicas);
+    let replicas = answer.as_ref().map(|answer| answer.replicas).filter(|_| metric.target != TargetValue::None);
     let wake_at = answer.as_ref().and_then(|answer| answer.wake_at).into_iter().chain(wake_at).min();
     let reason = match (state, answer) {
         (DemandState::Fresh, Some(Answer { reason, .. })) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
-    Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+    Said { state, value, old, replicas, holds: state != DemandState::Fresh, reason, wake_at }
 }
 
 /// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
@@ -246,6 +291,37 @@ mod tests {
             let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
             assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
         }
+    }
+
+    /// By a formula of two metrics, with a veto besides.
+    fn with_formula(fallback: Option<i64>, orders: Reading, migrating: f64) -> Asked {
+        let mut spec = json!({"formula": "ceil(orders / 10.0) + 1.0", "demand": [
+            {"name": "orders", "push": {}, "role": "Input", "staleAfterMilliseconds": 5000},
+            {"name": "migrating", "push": {}, "role": "Veto"},
+        ]});
+        if let Some(n) = fallback {
+            spec["fallback"] = json!({"replicas": n});
+        }
+        asked(&app("a", spec), &[orders, reading(migrating, NOW)], at(6), NOW)
+    }
+
+    #[test]
+    fn a_formula_gives_the_count() {
+        let by_formula = with_formula(None, reading(95.0, NOW), 0.0);
+        assert_eq!((by_formula.replicas, by_formula.reasons[0].to_string().as_str()), (11, "by the formula 11 replicas"));
+        assert_eq!(with_formula(None, reading(5.0, NOW), 0.0).replicas, 2);
+        let vetoed = with_formula(None, reading(5.0, NOW), 1.0);
+        let word = "2 asked for, nothing is given up because of migrating";
+        assert_eq!((vetoed.replicas, vetoed.reasons[0].to_string().as_str()), (6, word));
+    }
+
+    #[test]
+    fn a_formula_without_its_values_holds_or_falls_back() {
+        assert_eq!(with_formula(None, reading(5.0, NOW - 9000), 0.0).replicas, 6);
+        assert_eq!(with_formula(Some(3), reading(5.0, NOW - 9000), 0.0).replicas, 3);
+        let failed = Reading { failure: Some("refused".into()), ..reading(5.0, NOW - 10) };
+        assert_eq!(with_formula(None, failed.clone(), 0.0).replicas, 6);
+        assert_eq!(with_formula(None, Reading { value: Some((95.0, NOW)), ..failed }, 0.0).replicas, 11);
     }
 
     #[test]

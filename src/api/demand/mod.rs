@@ -10,6 +10,7 @@ use super::secret::SecretRef;
 mod forecast;
 mod http;
 mod polling;
+mod role;
 mod simulated;
 mod target;
 mod tls;
@@ -17,6 +18,7 @@ mod tls;
 pub use forecast::Forecast;
 pub use http::Http;
 pub use polling::Polling;
+pub use role::Role;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::{Queue, Rate, Target};
 pub use tls::Tls;
@@ -25,7 +27,11 @@ pub use tls::Tls;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.remainder) != has(self.target)").message("a target is needed, and only remainder has none"),
+    validation = Rule::new("has(self.target) || has(self.remainder) || self.role == 'Veto' || self.role == 'Input'")
+        .message("a target is needed: only remainder and the roles Veto and Input have none"),
+    validation = Rule::new("!has(self.target) || (!has(self.remainder) && self.role != 'Veto')")
+        .message("remainder and the role Veto have no target"),
+    validation = Rule::new("!has(self.remainder) || self.role == 'Demand'").message("remainder has no other role").field_path(".role"),
     validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
         .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
         .field_path(".forecast"),
@@ -41,6 +47,10 @@ pub struct Demand {
     /// How a value becomes replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+
+    /// What it counts for beside the app's other metrics. Default: Demand.
+    #[serde(default)]
+    pub role: Role,
 
     /// Start replicas for what the metric is expected to be. Default: not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,8 @@ pub enum TargetValue {
     QueueLength(f64),
     /// The same, one replica at a time.
     SimpleQueue(f64),
+    /// It is only looked at.
+    None,
 }
 
 /// A bound for how long messages wait.

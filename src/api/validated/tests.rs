@@ -69,7 +69,7 @@ fn targets_and_ages_are_plain_numbers() {
         read,
         [
             ("a", TargetValue::Average(1.5), 60_000),
-            ("b", TargetValue::Value(7.0), 10_000),
+            ("b", TargetValue::Value(7.0), 20_000),
             ("c", TargetValue::Value(2000.0), 9),
             ("d", TargetValue::Value(1.0), u64::MAX),
         ]
