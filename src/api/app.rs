@@ -88,6 +88,13 @@ pub struct MicroscaledAppSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub demand: Vec<Demand>,
 
+    /// How many replicas are wanted, as a formula in CEL over metrics of the role Input, in place of the largest of what metrics ask for.
+    /// Metrics are called by their names, with _ for -, and are fractions (write 10.0 for 10); replicas is what is wanted by now, ready
+    /// what can serve. There are min, max, ceil, floor and round. The result is rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub formula: Option<String>,
+
     /// What to do when a metric has been stale for too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
@@ -222,7 +229,8 @@ pub struct ScalingRules {
     /// Which of the policies counts: the one that allows the most change, the least, or no change at all. Default: Max.
     #[serde(default)]
     pub select_policy: SelectPolicy,
-    /// A change of the metric relative to its target that is smaller than this is ignored. Default: 0.1 for value targets, 0 for averageValue.
+    /// A change of the metric relative to its target that is smaller than this is ignored. Default: 0.1 for value and
+    /// utilization, and for rate and queue on the way down; 0 otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub tolerance: Option<f64>,

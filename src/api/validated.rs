@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
 use super::container::{Containerizer, Launch};
-use super::demand::{Demand, Forecast, Source};
+use super::demand::{Demand, Forecast, Role, Source};
 use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::protection::{PreemptionBudget, Protection};
@@ -15,6 +15,12 @@ use super::scale_out::ScaleOut;
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::demand::schedule::Windows;
 use crate::policy::resources::Resources;
+
+mod formula;
+mod target;
+
+pub use formula::Formula;
+pub use target::{TargetValue, Wait};
 
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
 #[derive(Clone, PartialEq, Eq, Hash, serde::Serialize)]
@@ -97,6 +103,8 @@ pub struct App {
     pub demand: Vec<Metric>,
     /// Weight of the app's claim to spare room, if it makes one.
     pub remainder: Option<i64>,
+    /// In place of the largest of what metrics ask for.
+    pub formula: Option<Formula>,
     pub fallback: FallbackTo,
     pub up: Damping,
     pub down: Damping,
@@ -145,10 +153,19 @@ pub struct Metric {
     pub name: Arc<str>,
     pub source: Source,
     pub target: TargetValue,
+    pub role: Role,
     /// Age in milliseconds beyond which the value is not believed. `u64::MAX`: never stale.
     pub stale_after_ms: u64,
     /// How it is foreseen, if it is.
     pub forecast: Option<Foresight>,
+}
+
+impl Metric {
+    /// It asks for replicas, and so something may stand in for it.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        matches!(self.role, Role::Demand | Role::Floor)
+    }
 }
 
 /// How a metric is foreseen, in milliseconds.
@@ -160,15 +177,6 @@ pub struct Foresight {
     pub step_ms: u64,
     /// So many steps are kept.
     pub steps: usize,
-}
-
-/// How a value becomes replicas.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TargetValue {
-    /// Keep the metric at this value (HPA `Value`).
-    Value(f64),
-    /// One replica per this much (HPA `AverageValue`).
-    Average(f64),
 }
 
 /// What stands in for a metric that has been stale for too long.
@@ -184,7 +192,7 @@ pub struct Damping {
     pub window_ms: u64,
     pub limits: Vec<RateLimit>,
     pub select: SelectPolicy,
-    /// `None`: 0.1 for value targets, 0 for averageValue.
+    /// `None`: 0.1 for value and utilization, and for rate and queue on the way down; 0 else.
     pub tolerance: Option<f64>,
 }
 
@@ -294,8 +302,9 @@ impl App {
             replicas: spec.replicas.into(),
             min: spec.min_replicas.into(),
             max: spec.max_replicas.map_or(i64::MAX, i64::from),
-            demand: spec.demand.iter().enumerate().filter_map(|(i, d)| metric(i, d).transpose()).collect::<Result<_, _>>()?,
+            demand: (0..spec.demand.len()).filter_map(|i| metric(i, &spec.demand).transpose()).collect::<Result<_, _>>()?,
             remainder,
+            formula: formula(spec)?,
             fallback: match spec.fallback {
                 Some(Fallback::Replicas(n)) => FallbackTo::Replicas(n.into()),
                 Some(Fallback::Hold(_)) | None => FallbackTo::Hold,
@@ -380,23 +389,35 @@ fn room(marathon: &Marathon) -> Result<RoomOf, Invalid> {
     })
 }
 
-fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
+fn formula(spec: &app::MicroscaledAppSpec) -> Result<Option<Formula>, Invalid> {
+    let Some(source) = &spec.formula else { return Ok(None) };
+    let metrics = || spec.demand.iter().enumerate().filter(|(_, demand)| demand.has_values());
+    if let Some((index, _)) = metrics().find(|(_, demand)| demand.role == Role::Demand) {
+        let problem =
+            "with a formula, a metric asks for nothing by itself: give it the role Input, Floor, Cap or Veto".to_owned();
+        return Err(Invalid::Field { field: format!("spec.demand[{index}].role"), problem });
+    }
+    let invalid = |problem| Invalid::Field { field: "spec.formula".to_owned(), problem };
+    if metrics().next().is_none() {
+        return Err(invalid("there are no metrics for it in demand".to_owned()));
+    }
+    Formula::compile(source, metrics().map(|(_, demand)| demand.name.as_str())).map(Some).map_err(invalid)
+}
+
+fn metric(index: usize, all: &[Demand]) -> Result<Option<Metric>, Invalid> {
+    let demand = &all[index];
     let field = |name: &str| format!("spec.demand[{index}].{name}");
     if let Source::Schedule(spec) = &demand.source {
         Windows::read(spec).map_err(|error| Invalid::Field {
             field: field(&format!("schedule.{}", error.field())),
             problem: error.to_string(),
         })?;
-        let (name, source) = (demand.name.as_str().into(), demand.source.clone());
-        // It is made of replicas already, and stays what it is until it says something else.
-        return Ok(Some(Metric { name, source, target: TargetValue::Average(1.0), stale_after_ms: u64::MAX, forecast: None }));
     }
-    let Some(target) = &demand.target else { return Ok(None) };
-    let target = match (&target.value, &target.average_value) {
-        (Some(value), _) => TargetValue::Value(positive(&field("target.value"), value)?),
-        (None, Some(value)) => TargetValue::Average(positive(&field("target.averageValue"), value)?),
-        (None, None) => return Ok(None),
+    let target = match &demand.target {
+        Some(target) => target::read(index, all, target)?,
+        None => demand.has_values().then_some(TargetValue::None),
     };
+    let Some(target) = target else { return Ok(None) };
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
         (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
@@ -405,7 +426,14 @@ fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     };
     let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);
     let forecast = demand.forecast.as_ref().map(|forecast| foresight(&field("forecast"), forecast)).transpose()?;
-    Ok(Some(Metric { name: demand.name.as_str().into(), source: demand.source.clone(), target, stale_after_ms, forecast }))
+    Ok(Some(Metric {
+        name: demand.name.as_str().into(),
+        source: demand.source.clone(),
+        target,
+        role: demand.role,
+        stale_after_ms,
+        forecast,
+    }))
 }
 
 fn foresight(field: &str, forecast: &Forecast) -> Result<Foresight, Invalid> {

@@ -52,8 +52,9 @@ fn judge(app: &App, view: &AppView, tally: Tally, memory: &mut AppMemory, now: M
     }
     memory.informed |= view.readings.iter().any(|reading| reading.value.is_some());
     let current = current(app, tally, memory).clamp(app.min, app.max);
-    let standing = Standing { current, ready: tally.ready, since: memory.since.unwrap_or(now), start_ms: 0 };
-    let mut asked = want::asked(app, &view.readings, standing, now);
+    let start_ms = memory.senses.observe(app, &view.tasks, tally.ready, now);
+    let standing = Standing { current, ready: tally.ready, since: memory.since.unwrap_or(now), start_ms };
+    let mut asked = want::asked(app, &view.readings, standing, &mut memory.senses, now);
     let damped = memory.damper.settle(app, current, asked.replicas, now);
     asked.reasons.splice(0..0, damped.reason);
     memory.want = Some(damped.replicas);

@@ -8,6 +8,7 @@ use super::budget::Bucket;
 use super::damp::Damper;
 use super::judgement::Settled;
 use super::plan::{Plan, StopReason};
+use super::senses::Senses;
 use super::world::{AgentIx, Millis, TaskPhase, World};
 use crate::api::validated::Key;
 use crate::backend::Ending;
@@ -35,6 +36,7 @@ pub(super) struct AppMemory {
     pub informed: bool,
     /// Of its unreachable tasks, the most that were no longer waited for: if they come back, there are so many too many.
     pub given_up: i64,
+    pub senses: Senses,
     pub damper: Damper,
     /// What the last judgement of its demand came to, if the next one may take it over.
     pub settled: Option<Settled>,

@@ -13,8 +13,13 @@
 //! | what is looked at: [`World`](world::World) | [`world`] |
 //! | what comes out: [`Plan`](plan::Plan) | [`plan`] |
 //! | one decision from top to bottom | `decide` |
-//! | demand → replicas, as HPA | `want` |
+//! | demand → replicas: what the metrics ask for together | `want` |
+//! | the roles of metrics | `combine` |
 //! | what counts only in windows of time | `schedule` |
+//! | one metric → replicas, by its target | `target` |
+//! | a bound for how long messages wait; what arrives and gets done, learnt | `wait`, `estimator`, `busy`, `latency` |
+//! | the Microscaling Engine's controllers | `pace` |
+//! | what these remember | `senses` |
 //! | stabilization windows and rate policies, as HPA | `damp` |
 //! | crash loops | `backoff` |
 //! | all of that for one app, or what it came to before | `judgement` |
@@ -45,13 +50,18 @@ mod allocate;
 mod backoff;
 mod bases;
 mod budget;
+mod busy;
 mod claim;
+mod combine;
 mod damp;
 mod decide;
+mod estimator;
 mod groups;
 mod judgement;
+mod latency;
 mod memory;
 mod offers;
+mod pace;
 mod place;
 pub mod plan;
 mod preempt;
@@ -62,13 +72,16 @@ mod rollout;
 mod rooms;
 mod schedule;
 mod seat;
+mod senses;
 mod serve;
 pub mod shortfall;
 mod sparing;
 pub mod standing;
+mod target;
 #[cfg(test)]
 mod testing;
 mod verdict;
+mod wait;
 mod want;
 pub mod world;
 

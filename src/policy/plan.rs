@@ -134,12 +134,49 @@ pub enum Reason {
         target: f64,
         replicas: i64,
     },
+    /// `want`: so that none of the messages that wait does so for longer than this. Rates per second as learnt, service per replica.
+    Queue {
+        name: Arc<str>,
+        waiting: f64,
+        arrivals: f64,
+        service: f64,
+        max_ms: u64,
+        replicas: i64,
+    },
+    /// `want`: to keep the queue at the target.
+    QueueLength {
+        name: Arc<str>,
+        length: f64,
+        target: f64,
+        replicas: i64,
+    },
     /// `want`: from what this metric will be.
     Foreseen {
         name: Arc<str>,
         value: f64,
         in_ms: u64,
         replicas: i64,
+    },
+    /// `want`: by the app's formula.
+    Formula {
+        replicas: i64,
+    },
+    /// The formula cannot be computed.
+    NoFormula {
+        why: Arc<str>,
+        holding: i64,
+    },
+    /// A metric's floor, or its cap, is in the way.
+    Bounded {
+        name: Arc<str>,
+        asked: i64,
+        replicas: i64,
+        from_above: bool,
+    },
+    /// Nothing is given up while this metric is above 0.
+    Vetoed {
+        name: Arc<str>,
+        asked: i64,
     },
     FixedReplicas(i64),
     Remainder {

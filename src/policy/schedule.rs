@@ -10,21 +10,23 @@ use crate::api::demand::{Effect, Schedule, Source};
 use crate::api::status::DemandState;
 use crate::api::validated::{App, Metric};
 
-/// How many times as much demand counts: what all open windows say, together.
-pub(super) fn factor(app: &App, readings: &[Reading]) -> f64 {
+/// The readings as they count: all but those of schedules are taken as many times as the open windows say together.
+pub(super) fn weighed<'a>(app: &App, readings: &'a [Reading]) -> Cow<'a, [Reading]> {
     let factors = app.demand.iter().zip(readings).filter(|(metric, _)| matches!(effect(metric), Some(Effect::Factor(_))));
-    factors.filter_map(|(_, reading)| reading.value).map(|(factor, _)| factor).product()
+    let factor: f64 = factors.filter_map(|(_, reading)| reading.value).map(|(factor, _)| factor).product();
+    #[allow(clippy::float_cmp, reason = "exactly 1 is the product of no factors")]
+    if factor == 1.0 {
+        return Cow::Borrowed(readings);
+    }
+    let each = app.demand.iter().zip(readings);
+    each.map(|(metric, reading)| if effect(metric).is_some() { reading.clone() } else { times(reading, factor) }).collect()
 }
 
-/// The reading as it counts, and what it will be; what a schedule says is not demand.
-pub(super) fn weighed<'a>(metric: &Metric, reading: &'a Reading, factor: f64) -> Cow<'a, Reading> {
-    #[allow(clippy::float_cmp, reason = "exactly 1 is the product of no factors")]
-    if factor == 1.0 || effect(metric).is_some() {
-        return Cow::Borrowed(reading);
-    }
+/// The reading, and what it will be, so many times.
+fn times(reading: &Reading, factor: f64) -> Reading {
     let value = reading.value.map(|(value, at)| (value * factor, at));
     let foreseen = reading.foreseen.as_ref().map(|Foreseen(curve)| Foreseen(Arc::new(curve.times(factor))));
-    Cow::Owned(Reading { value, foreseen, ..reading.clone() })
+    Reading { value, foreseen, ..reading.clone() }
 }
 
 /// What a metric says that is silent on purpose, or a schedule in its window: neither is ever stale, and silence does not hold anything.
@@ -39,7 +41,9 @@ pub(super) fn said(metric: &Metric, reading: &Reading) -> Option<Said> {
         }
         (_, None) => return None,
     };
-    Some(Said { state, replicas, holds: false, reason, wake_at: None })
+    // Outside its window, it counts for nothing in a formula.
+    let value = Some(reading.value.map_or(0.0, |(value, _)| value));
+    Some(Said { state, value, old: false, replicas, holds: false, reason, wake_at: None })
 }
 
 fn effect(metric: &Metric) -> Option<Effect> {

@@ -141,7 +141,8 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
         let (failures, last) = (crash.failures, crash.message.clone());
         reasons.push(Reason::Crashing { failures, version: app.version, last, retry_in_ms });
     }
-    let is_blind = |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::Fallback { .. });
+    let is_blind =
+        |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::NoFormula { .. } | Reason::Fallback { .. });
     reasons.extend(asked.reasons.iter().filter(is_blind).cloned());
     if verdict.granted < verdict.wanted {
         shortage(seat, pool, verdict, &mut reasons);
@@ -218,10 +219,25 @@ impl fmt::Display for Reason {
             Self::Metric { name, value, target, replicas } => {
                 write!(f, "{name} {} / {} = {}", Amount(*value), Amount(*target), Count(*replicas, "replica"))
             }
+            Self::Queue { name, waiting, arrivals, service, max_ms, replicas } => {
+                let (waiting, arrivals, service) = (Amount(*waiting), Rate(*arrivals), Rate(*service));
+                write!(f, "{name} {waiting} waiting, about {arrivals} arrive and a replica does {service} a second, ")?;
+                write!(f, "{} for a wait of at most {}", Count(*replicas, "replica"), Time(*max_ms))
+            }
+            Self::QueueLength { name, length, target, replicas } => {
+                write!(f, "{name} {} for a length of {}: {}", Amount(*length), Amount(*target), Count(*replicas, "replica"))
+            }
             Self::Foreseen { name, value, in_ms, replicas } => {
                 let replicas = Count(*replicas, "replica");
                 write!(f, "{name} is expected to reach {} in {}: {replicas}", Amount(*value), Time(*in_ms))
             }
+            Self::Formula { replicas } => write!(f, "by the formula {}", Count(*replicas, "replica")),
+            Self::NoFormula { why, holding } => write!(f, "the formula has no result ({why}): holding {holding}"),
+            Self::Bounded { name, asked, replicas, from_above } => {
+                let word = if *from_above { "cap" } else { "floor" };
+                write!(f, "{asked} asked for, {name} is a {word} of {replicas}")
+            }
+            Self::Vetoed { name, asked } => write!(f, "{asked} asked for, nothing is given up because of {name}"),
             Self::FixedReplicas(n) => write!(f, "{} as set", Count(*n, "replica")),
             Self::Remainder { spare } => write!(f, "{} in spare room", Count(*spare, "replica")),
             Self::AtMinimum(min) => write!(f, "at its minimum of {min}"),
@@ -323,6 +339,22 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{:.3}", self.0);
         f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+/// An estimate, in two digits.
+struct Rate(f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = if self.0 >= 10.0 {
+            0
+        } else if self.0 >= 1.0 {
+            1
+        } else {
+            2
+        };
+        write!(f, "{:.digits$}", self.0)
     }
 }
 

@@ -1,16 +1,16 @@
-//! Demand to replicas, as the Horizontal Pod Autoscaler computes it (k8s.io/kubernetes/pkg/controller/podautoscaler,
-//! `replica_calculator.go`). Unknown is not zero: data that is missing never scales down.
+//! Demand to replicas: what an app's metrics ask for together, as the Horizontal Pod Autoscaler does it. Unknown is not zero: data that is
+//! missing never scales down.
 
 use std::sync::Arc;
 
+use super::combine::{Basis, Word, combine};
 use super::plan::{Reason, Unknown};
 use super::schedule;
+use super::senses::Senses;
+use super::target::{self, Answer, Sample, float, round_up};
 use super::world::{Foreseen, Millis, Reading};
 use crate::api::status::DemandState;
-use crate::api::validated::{App, FallbackTo, Metric, TargetValue};
-
-/// HPA's `--horizontal-pod-autoscaler-tolerance`.
-const VALUE_TOLERANCE: f64 = 0.1;
+use crate::api::validated::{App, FallbackTo, Formula, Metric, TargetValue};
 
 /// What an app's demand asks for, before damping.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,10 @@ pub(super) struct Standing {
 /// What one metric says.
 pub(super) struct Said {
     pub state: DemandState,
+    /// As far as it can be believed.
+    pub value: Option<f64>,
+    /// It is too old, or there has been none for too long.
+    pub old: bool,
     pub replicas: Option<i64>,
     /// Nothing may be given up on the strength of this.
     pub holds: bool,
@@ -47,36 +51,69 @@ pub(super) struct Said {
     pub wake_at: Option<Millis>,
 }
 
-/// The replicas that an app asks for: the largest that any of its metrics asks for.
-pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
+/// The replicas that an app asks for: what its metrics come to, each in its role.
+pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, senses: &mut Senses, now: Millis) -> Asked {
     if app.demand.is_empty() {
         return fixed(app);
     }
-    let nothing = Reading::default();
-    let factor = schedule::factor(app, readings);
-    let judged = |(i, metric): (usize, &Metric)| {
-        let reading = readings.get(i).unwrap_or(&nothing);
-        let judged = || judge(app, metric, &schedule::weighed(metric, reading, factor), standing, now);
-        schedule::said(metric, reading).unwrap_or_else(judged)
+    let readings = &*schedule::weighed(app, readings);
+    let mut judged = |(i, metric): (usize, &Metric)| {
+        let scheduled = readings.get(i).and_then(|reading| schedule::said(metric, reading));
+        scheduled.unwrap_or_else(|| judge(app, i, readings, standing, senses, now))
     };
-    let said: Vec<Said> = app.demand.iter().enumerate().map(judged).collect();
-    let most = said.iter().filter_map(|said| said.replicas).max();
-    let holds = said.iter().any(|said| said.holds);
-    let asked = if holds { most.unwrap_or(0).max(standing.current) } else { most.unwrap_or(0) };
-    let replicas = asked.clamp(app.min, app.max);
-    let mut reasons: Vec<Reason> = bound(app, asked).into_iter().collect();
-    let wins = |said: &Said| said.replicas.is_some() && said.replicas == most;
-    let winner = said.iter().position(wins);
+    let said: Vec<Said> = app.demand.iter().enumerate().map(&mut judged).collect();
+    let (basis, formula) = match &app.formula {
+        Some(formula) => by_formula(app, formula, &said, standing),
+        None => (Basis::Demand, None),
+    };
+    let words: Vec<Word> = app.demand.iter().zip(&said).map(|(metric, said)| said.word(metric)).collect();
+    let combined = combine(&words, basis, standing.current);
+    let replicas = combined.replicas.clamp(app.min, app.max);
+    let mut reasons: Vec<Reason> = bound(app, combined.replicas).into_iter().chain(combined.reasons).collect();
+    reasons.extend(formula);
     let states = said.iter().map(|said| said.state).collect();
     let wake_at = said.iter().filter_map(|said| said.wake_at).min();
-    let tells = |i: usize, said: &Said| match said.state {
-        DemandState::Fresh => Some(i) == winner || matches!(said.reason, Reason::Weighed { .. }),
-        DemandState::Silent => winner.is_none(),
+    let is_told = |i: usize, said: &Said| match said.state {
+        DemandState::Fresh => Some(i) == combined.winner || matches!(said.reason, Reason::Weighed { .. }),
+        DemandState::Silent => combined.winner.is_none(),
         DemandState::Stale | DemandState::Failed => true,
     };
-    let telling = said.into_iter().enumerate().filter(|(i, said)| tells(*i, said));
+    let telling = said.into_iter().enumerate().filter(|(i, said)| is_told(*i, said));
     reasons.extend(telling.map(|(_, said)| said.reason));
     Asked { replicas, states, reasons, wake_at }
+}
+
+impl Said {
+    fn word(&self, metric: &Metric) -> Word {
+        let name = metric.name.clone();
+        Word {
+            name,
+            role: metric.role,
+            replicas: self.replicas,
+            holds: self.holds,
+            some: self.value.is_some_and(|value| value > 0.0),
+        }
+    }
+}
+
+/// What the formula asks for, or what stands in for it, and why.
+fn by_formula(app: &App, formula: &Formula, said: &[Said], standing: Standing) -> (Basis, Option<Reason>) {
+    let known = |replicas, unsure| Basis::Formula { replicas: Some(replicas), unsure };
+    let unknown = Basis::Formula { replicas: None, unsure: true };
+    if let Some(missing) = formula.inputs().find(|place| said[*place].value.is_none()) {
+        return match app.fallback {
+            FallbackTo::Replicas(replicas) if said[missing].old => {
+                (known(replicas, false), Some(Reason::Fallback { name: app.demand[missing].name.clone(), replicas }))
+            }
+            _ => (unknown, None),
+        };
+    }
+    let unsure = formula.inputs().any(|place| said[place].state != DemandState::Fresh);
+    let value = |place: usize| said[place].value.unwrap_or_default();
+    match formula.replicas(value, [float(standing.current), float(standing.ready)]) {
+        Ok(replicas) => (known(round_up(replicas), unsure), Some(Reason::Formula { replicas: round_up(replicas) })),
+        Err(why) => (unknown, Some(Reason::NoFormula { why: why.into(), holding: standing.current })),
+    }
 }
 
 /// Without metrics: a fixed count, or only the minimum where the app lives on spare room.
@@ -99,7 +136,9 @@ fn bound(app: &App, asked: i64) -> Option<Reason> {
     }
 }
 
-fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now: Millis) -> Said {
+fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, senses: &mut Senses, now: Millis) -> Said {
+    let (metric, nothing) = (&app.demand[index], Reading::default());
+    let reading = readings.get(index).unwrap_or(&nothing);
     let usable = reading.value.filter(|(value, _)| value.is_finite() && *value >= 0.0);
     let at = reading.value.map_or(standing.since, |(_, at)| at);
     let age = now.saturating_sub(at);
@@ -113,42 +152,47 @@ fn judge(app: &App, metric: &Metric, reading: &Reading, standing: Standing, now:
     };
     let wake_at = (!old).then(|| at.checked_add(metric.stale_after_ms)?.checked_add(1)).flatten();
     let name = metric.name.clone();
-    if old && let FallbackTo::Replicas(replicas) = app.fallback {
+    if old
+        && metric.asks()
+        && let FallbackTo::Replicas(replicas) = app.fallback
+    {
         let reason = Reason::Fallback { name, replicas };
-        return Said { state, replicas: Some(replicas), holds: false, reason, wake_at: None };
+        return Said { state, value: None, old, replicas: Some(replicas), holds: false, reason, wake_at: None };
     }
-    let computed = usable.filter(|_| !old).map(|(value, _)| replicas_for(app, metric, value, standing));
-    let (computed, wake_at) = foreseen(app, metric, reading, computed, (standing, wake_at), now);
-    let replicas = computed.as_ref().map(|(replicas, _)| *replicas);
-    let reason = match (state, computed) {
-        (DemandState::Fresh, Some((_, reason))) => reason,
+    let value = usable.filter(|_| !old).map(|(value, _)| value);
+    let sample = |value, at| Sample { value, at, readings, standing, now };
+    let answer = usable.filter(|_| !old).map(|(value, at)| target::replicas(app, metric, sample(value, at), senses));
+    let answer = answer.map(|answer| foreseen(app, metric, reading, answer, |value| sample(value, now), senses));
+    let replicas = answer.as_ref().map(|answer| answer.replicas).filter(|_| metric.target != TargetValue::None);
+    let wake_at = answer.as_ref().and_then(|answer| answer.wake_at).into_iter().chain(wake_at).min();
+    let reason = match (state, answer) {
+        (DemandState::Fresh, Some(Answer { reason, .. })) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
-    Said { state, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+    Said { state, value, old, replicas, holds: state != DemandState::Fresh, reason, wake_at }
 }
 
 /// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
-fn foreseen(
+fn foreseen<'a>(
     app: &App,
     metric: &Metric,
     reading: &Reading,
-    now_asked: Option<(i64, Reason)>,
-    (standing, wake_at): (Standing, Option<Millis>),
-    now: Millis,
-) -> (Option<(i64, Reason)>, Option<Millis>) {
+    asked: Answer,
+    sample: impl Fn(f64) -> Sample<'a>,
+    senses: &mut Senses,
+) -> Answer {
     let curve = reading.foreseen.as_ref().map(|Foreseen(curve)| curve).filter(|curve| curve.trusted);
-    let (Some(curve), Some(forecast), Some(asked)) = (curve, metric.forecast, now_asked.as_ref()) else {
-        return (now_asked, wake_at);
-    };
+    let (Some(curve), Some(forecast)) = (curve, metric.forecast) else { return asked };
+    let Sample { standing, now, .. } = sample(0.0);
     let until = now.saturating_add(forecast.horizon_ms).saturating_add(standing.start_ms);
-    let Some((value, at)) = curve.most(now, until) else { return (now_asked, wake_at) };
-    let wake_at = Some(wake_at.map_or(curve.step_ends(now), |wake_at| wake_at.min(curve.step_ends(now))));
-    let (replicas, _) = replicas_for(app, metric, value, standing);
-    if replicas <= asked.0 {
-        return (now_asked, wake_at);
+    let Some((value, at)) = curve.most(now, until) else { return asked };
+    let wake_at = asked.wake_at.into_iter().chain([curve.step_ends(now)]).min();
+    let Answer { replicas, .. } = target::replicas(app, metric, sample(value), senses);
+    if replicas <= asked.replicas {
+        return Answer { wake_at, ..asked };
     }
     let reason = Reason::Foreseen { name: metric.name.clone(), value, in_ms: at.saturating_sub(now), replicas };
-    (Some((replicas, reason)), wake_at)
+    Answer { replicas, reason, wake_at }
 }
 
 fn why(reading: &Reading, age_ms: u64) -> Unknown {
@@ -158,39 +202,6 @@ fn why(reading: &Reading, age_ms: u64) -> Unknown {
         (None, Some(_)) => Unknown::SilentFor { seconds: age_ms / 1000 },
         (None, None) => Unknown::NoValueYet,
     }
-}
-
-/// HPA's formulas: `GetObjectPerPodMetricReplicas` for `AverageValue`, `GetObjectMetricReplicas` for `Value`.
-fn replicas_for(app: &App, metric: &Metric, value: f64, standing: Standing) -> (i64, Reason) {
-    let Standing { current, ready, .. } = standing;
-    let name = metric.name.clone();
-    let (target, ratio, preset) = match metric.target {
-        TargetValue::Average(target) => (target, value / (target * float(current)), 0.0),
-        TargetValue::Value(target) => (target, value / target, VALUE_TOLERANCE),
-    };
-    let tolerance = if ratio > 1.0 { app.up.tolerance } else { app.down.tolerance }.unwrap_or(preset);
-    if current > 0 && tolerance > 0.0 && (1.0 - ratio).abs() <= tolerance {
-        return (current, Reason::WithinTolerance { name });
-    }
-    let replicas = match metric.target {
-        TargetValue::Average(_) => round_up(value / target),
-        TargetValue::Value(_) if current == 0 => round_up(ratio),
-        // Replicas that are still starting must not turn growth into the opposite.
-        TargetValue::Value(_) if ratio >= 1.0 => round_up(ratio * float(ready.min(current))).max(current),
-        TargetValue::Value(_) => round_up(ratio * float(ready.clamp(1, current))).min(current),
-    };
-    (replicas, Reason::Metric { name, value, target, replicas })
-}
-
-/// Rounds up what is more than a rounding error above a whole number: 1.1 / 0.1 is 11 replicas, not 12.
-#[allow(clippy::cast_possible_truncation)]
-fn round_up(x: f64) -> i64 {
-    (x - x.abs().max(1.0) * 1e-9).ceil().min(1e15) as i64
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn float(n: i64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]
@@ -207,53 +218,8 @@ mod tests {
         Standing { current, ready: current, since: 0, start_ms: 0 }
     }
 
-    fn of(app: &App, value: f64, standing: Standing) -> i64 {
-        asked(app, &[reading(value, NOW)], standing, NOW).replicas
-    }
-
-    /// From the documentation: "if the current metric value is 200m, and the desired value is 100m, the number of replicas will be
-    /// doubled … if it is 50m, halved … skips any scaling action if the ratio is sufficiently close to 1.0 (0.1 by default)".
-    #[test]
-    fn value_scales_as_hpa_documents() {
-        let app = app("a", json!({"demand": [demand(&json!({"value": "100m"}))]}));
-        assert_eq!(of(&app, 0.2, at(4)), 8);
-        assert_eq!(of(&app, 0.05, at(4)), 2);
-        assert_eq!(of(&app, 0.109, at(4)), 4);
-        assert_eq!(of(&app, 0.111, at(4)), 5);
-        assert_eq!(of(&app, 0.25, at(0)), 3, "from nothing, the ratio itself");
-        assert_eq!(of(&app, 0.0, at(4)), 0);
-    }
-
-    #[test]
-    fn starting_replicas_do_not_turn_growth_around() {
-        let app = app("a", json!({"demand": [demand(&json!({"value": 10}))]}));
-        assert_eq!(of(&app, 20.0, Standing { ready: 0, ..at(4) }), 4);
-        assert_eq!(of(&app, 20.0, Standing { ready: 3, ..at(4) }), 6);
-        assert_eq!(of(&app, 5.0, Standing { ready: 9, ..at(4) }), 2, "nor do extra ones shrinking");
-    }
-
-    #[test]
-    fn average_value_is_a_share_per_replica() {
-        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))]}));
-        assert_eq!(of(&app, 200.0, at(12)), 20);
-        assert_eq!(of(&app, 201.0, at(12)), 21);
-        assert_eq!(of(&app, 0.0, at(12)), 0);
-        let tenth = app_with(&json!({"averageValue": "100m"}));
-        assert_eq!(of(&tenth, 1.1, at(1)), 11, "1.1 / 0.1 is a little more than 11");
-    }
-
-    fn app_with(target: &serde_json::Value) -> App {
-        app("a", json!({"demand": [demand(target)]}))
-    }
-
-    #[test]
-    fn tolerance_can_be_set_by_direction() {
-        let behavior = json!({"scaleUp": {"tolerance": 0.5}, "scaleDown": {"tolerance": 0.05}});
-        let app = app("a", json!({"demand": [demand(&json!({"averageValue": 10}))], "behavior": behavior}));
-        assert_eq!(of(&app, 140.0, at(10)), 10);
-        assert_eq!(of(&app, 160.0, at(10)), 16);
-        assert_eq!(of(&app, 96.0, at(10)), 10);
-        assert_eq!(of(&app, 90.0, at(10)), 9);
+    fn asked(app: &App, readings: &[Reading], standing: Standing, now: Millis) -> Asked {
+        super::asked(app, readings, standing, &mut Senses::default(), now)
     }
 
     #[test]
@@ -335,6 +301,37 @@ mod tests {
             let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
             assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
         }
+    }
+
+    /// By a formula of two metrics, with a veto besides.
+    fn with_formula(fallback: Option<i64>, orders: Reading, migrating: f64) -> Asked {
+        let mut spec = json!({"formula": "ceil(orders / 10.0) + 1.0", "demand": [
+            {"name": "orders", "push": {}, "role": "Input", "staleAfterMilliseconds": 5000},
+            {"name": "migrating", "push": {}, "role": "Veto"},
+        ]});
+        if let Some(n) = fallback {
+            spec["fallback"] = json!({"replicas": n});
+        }
+        asked(&app("a", spec), &[orders, reading(migrating, NOW)], at(6), NOW)
+    }
+
+    #[test]
+    fn a_formula_gives_the_count() {
+        let by_formula = with_formula(None, reading(95.0, NOW), 0.0);
+        assert_eq!((by_formula.replicas, by_formula.reasons[0].to_string().as_str()), (11, "by the formula 11 replicas"));
+        assert_eq!(with_formula(None, reading(5.0, NOW), 0.0).replicas, 2);
+        let vetoed = with_formula(None, reading(5.0, NOW), 1.0);
+        let word = "2 asked for, nothing is given up because of migrating";
+        assert_eq!((vetoed.replicas, vetoed.reasons[0].to_string().as_str()), (6, word));
+    }
+
+    #[test]
+    fn a_formula_without_its_values_holds_or_falls_back() {
+        assert_eq!(with_formula(None, reading(5.0, NOW - 9000), 0.0).replicas, 6);
+        assert_eq!(with_formula(Some(3), reading(5.0, NOW - 9000), 0.0).replicas, 3);
+        let failed = Reading { failure: Some("refused".into()), ..reading(5.0, NOW - 10) };
+        assert_eq!(with_formula(None, failed.clone(), 0.0).replicas, 6);
+        assert_eq!(with_formula(None, Reading { value: Some((95.0, NOW)), ..failed }, 0.0).replicas, 11);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use microscaler::api::MicroscaledApp;
-use microscaler::api::demand::{Push, Source};
+use microscaler::api::demand::{Push, Role, Source};
 use microscaler::api::validated::{App, BaseKind, Key, Metric, TargetValue, Version};
 use microscaler::backend::{End, Ending};
 use microscaler::policy::plan::{Plan, StopReason};
@@ -29,7 +29,7 @@ pub fn app(name: &str) -> App {
 
 /// A pushed metric with this target.
 pub fn metric(name: &str, target: TargetValue, stale_after_ms: u64) -> Metric {
-    Metric { name: name.into(), source: Source::Push(Push {}), target, stale_after_ms, forecast: None }
+    Metric { name: name.into(), source: Source::Push(Push {}), target, role: Role::Demand, stale_after_ms, forecast: None }
 }
 
 /// How the cluster behaves.

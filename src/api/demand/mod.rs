@@ -19,6 +19,7 @@ mod open_telemetry;
 mod polling;
 mod postgres;
 mod prometheus;
+mod role;
 mod schedule;
 mod simulated;
 mod sqs;
@@ -37,18 +38,22 @@ pub use open_telemetry::{Aggregate, OpenTelemetry};
 pub use polling::Polling;
 pub use postgres::{Postgres, SslMode};
 pub use prometheus::{NamedText, Prometheus};
+pub use role::Role;
 pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use sqs::Sqs;
-pub use target::Target;
+pub use target::{Queue, Rate, Target};
 pub use tls::Tls;
 
 /// One metric of demand. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.remainder) || has(self.schedule)) != has(self.target)")
-        .message("a target is needed, and only remainder and schedule have none"),
+    validation = Rule::new("has(self.target) || has(self.remainder) || has(self.schedule) || self.role == 'Veto' || self.role == 'Input'")
+        .message("a target is needed: only remainder, schedule and the roles Veto and Input have none"),
+    validation = Rule::new("!has(self.target) || (!has(self.remainder) && !has(self.schedule) && self.role != 'Veto')")
+        .message("remainder, schedule and the role Veto have no target"),
+    validation = Rule::new("!has(self.remainder) || self.role == 'Demand'").message("remainder has no other role").field_path(".role"),
     validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
         .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
         .field_path(".forecast"),
@@ -65,6 +70,10 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
+    /// What it counts for beside the app's other metrics. Default: Demand.
+    #[serde(default)]
+    pub role: Role,
+
     /// Start replicas for what the metric is expected to be. Default: not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
@@ -74,6 +83,14 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
+}
+
+impl Demand {
+    /// It is a metric: all but `remainder` are.
+    #[must_use]
+    pub fn has_values(&self) -> bool {
+        !matches!(self.source, Source::Remainder(_))
+    }
 }
 
 /// Where the values come from.

@@ -1,0 +1,246 @@
+//! A queue in which no message is to wait for longer than told: as many replicas as arrivals need (feed-forward), more to work off what
+//! waits beyond a part of what may (drain), and never so few that what waits now cannot be done in time (bound).
+//!
+//! Stable by construction: the count follows from what is there and from rates that are learnt, per replica; it is not the sum of its own
+//! past changes, so it can neither wind up nor swing, and replicas that are still starting are in it from when they are wanted. While the
+//! queue is empty, arrivals are taken for what they were last seen to be. As an empty queue does not tell whether they have become fewer,
+//! that is tried out, with more patience each time that it turns out to be wrong.
+
+use super::busy::{Busy, seconds};
+use super::estimator::Estimator;
+use super::target::{float, round_up};
+use super::world::Millis;
+use crate::api::validated::Wait;
+
+/// How many messages a replica does within the longest wait, where nobody has said it.
+const ASSUMED: f64 = 10.0;
+/// By what factor that may be wrong.
+const DOUBT: f64 = 3.0;
+/// By what factor it may be wrong where somebody has.
+const SMALL_DOUBT: f64 = 0.5;
+/// The queue may always hold what arrives in this part of the longest wait: working that off, too, would only make the count restless.
+const CALM: f64 = 0.25;
+/// Values in quicker succession tell nothing of speed.
+const SHORTEST: f64 = 0.02;
+/// While the queue is empty, arrivals are assumed to halve in so many times the longest wait, and in seconds within these bounds.
+const HALVE_IN: f64 = 4.0;
+const HALVE_WITHIN: [f64; 2] = [2.0, 60.0];
+/// With all patience, in seconds.
+const HALVE_AT_LEAST_IN: f64 = 240.0;
+const LEAST_PATIENCE: f64 = 0.5;
+/// A tenth fewer replicas have proved right after this part of the time in which arrivals are assumed to halve.
+const PROVES_RIGHT: f64 = 0.5;
+/// Fewer arrivals than this part of what one replica does are none.
+const NONE: f64 = 0.05;
+
+/// How old values may be, beyond what is said of that, in milliseconds: which it is shows when the count of replicas changes.
+const LAGS_MS: [u64; 9] = [0, 250, 500, 750, 1000, 1250, 1500, 1750, MOST_LAG_MS];
+pub(super) const MOST_LAG_MS: u64 = 2000;
+/// By so much the surprises of one such assumption must outweigh those of another.
+const CLEARLY: f64 = 6.0;
+/// A single surprise counts for this much at most.
+const MOST_SURPRISE: f64 = 20.0;
+/// Surprises are forgotten by half in so many seconds.
+const FORGET_IN: f64 = 30.0;
+
+/// What is known of a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    /// One for each of [`LAGS_MS`].
+    models: [Model; LAGS_MS.len()],
+    /// The model that is believed.
+    best: usize,
+    /// The last length that was looked at, and when it came.
+    last: Option<(f64, Millis)>,
+    /// Trying out whether arrivals have become fewer.
+    trial: Trial,
+}
+
+/// How it is tried out whether fewer messages arrive, of which an empty queue does not tell.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The queue is empty, and arrivals are assumed to become fewer.
+    runs: bool,
+    /// The fewest arrivals that were assumed in the last trial.
+    fewest: f64,
+    /// What was wanted when the trial began, or had last proved right; and for how many seconds clearly fewer have been enough.
+    wanted: i64,
+    enough_for: f64,
+    /// How many times longer than at first until arrivals are assumed to have halved.
+    patience: f64,
+}
+
+/// What follows if values are so old when they come.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    lag_ms: u64,
+    rates: Estimator,
+    /// Replica-seconds until the last value was taken.
+    busy: f64,
+    /// How far off it has been of late.
+    surprises: f64,
+}
+
+/// Of the moment in which the count is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    /// Messages that wait, and since when that is known.
+    pub waiting: f64,
+    pub at: Millis,
+    /// Arrivals per second, if another metric tells them.
+    pub arrivals: Option<f64>,
+    pub ready: i64,
+    /// What was wanted last.
+    pub current: i64,
+    pub start_ms: Millis,
+    pub busy: &'a Busy,
+    /// What a shrinking count keeps in hand, as a factor of arrivals.
+    pub slack: f64,
+}
+
+impl Queue {
+    /// At first sight: what runs is taken for needed.
+    pub fn new(wait: Wait, current: i64) -> Self {
+        let service = wait.service_ms.map_or(ASSUMED * 1000.0 / ms(wait.max_ms), |service| 1000.0 / ms(service));
+        let doubt = if wait.service_ms.is_some() { SMALL_DOUBT } else { DOUBT };
+        let rates = Estimator::new(service, doubt, float(current));
+        let model = |lag_ms| Model { lag_ms: wait.lag_ms.saturating_add(lag_ms), rates, busy: 0.0, surprises: 0.0 };
+        let trial = Trial { runs: false, fewest: rates.arrivals, wanted: current, enough_for: 0.0, patience: 1.0 };
+        Self { models: LAGS_MS.map(model), best: 0, last: None, trial }
+    }
+
+    /// The replicas that keep the bound, from what has been learnt of the rates.
+    pub fn replicas(&mut self, wait: Wait, moment: Moment) -> i64 {
+        self.observe(wait, &moment);
+        let (arrivals, service) = self.rates();
+        let Moment { ready, current, start_ms, slack, .. } = moment;
+        let longest = ms(wait.max_ms) / 1000.0;
+        let start = seconds(0, start_ms);
+        let waiting = self.models[self.best].by_now(&moment);
+        // Where replicas start more slowly than that, it cannot be kept, and haste would only start too many.
+        let drain = (waiting - (arrivals * longest * CALM).max(1.0)).max(0.0) / longest.max(start);
+        let in_time = (longest - start).max(start).max(longest * CALM);
+        let bound = (waiting / service - float(ready) * start) / in_time;
+        let some = i64::from(moment.waiting > 0.0);
+        let need = |arrivals: f64| round_up(((arrivals + drain) / service).max(bound)).max(some);
+        let idle = moment.waiting <= 0.0 && arrivals < NONE * service;
+        let (least, most) = if idle { (0, 0) } else { (need(arrivals), need(arrivals * slack)) };
+        current.clamp(least, most.max(least))
+    }
+
+    /// Arrivals per second, and what a replica does per second, as learnt.
+    pub fn rates(&self) -> (f64, f64) {
+        let Estimator { arrivals, service, .. } = self.models[self.best].rates;
+        (arrivals, service)
+    }
+
+    /// Learns from the time between two values.
+    fn observe(&mut self, wait: Wait, moment: &Moment) {
+        let Some((length, at)) = self.last else {
+            self.last = Some((moment.waiting, moment.at));
+            self.models.iter_mut().for_each(|model| model.busy = model.busy_until(moment));
+            return;
+        };
+        let passed = seconds(at, moment.at);
+        if passed < SHORTEST {
+            return;
+        }
+        self.last = Some((moment.waiting, moment.at));
+        let mut has_told = false;
+        for (place, model) in self.models.iter_mut().enumerate() {
+            let told = model.learn(length, moment, passed);
+            has_told |= told && place == self.best;
+        }
+        self.trial.runs &= !has_told;
+        if !has_told && moment.arrivals.is_none() {
+            self.assume_fewer(wait, moment, passed);
+        }
+        let best = (0..self.models.len()).min_by(|a, b| self.models[*a].surprises.total_cmp(&self.models[*b].surprises));
+        if let Some(best) = best.filter(|best| self.models[*best].surprises + CLEARLY < self.models[self.best].surprises) {
+            self.best = best;
+        }
+    }
+
+    /// The queue is empty, and tells nothing of arrivals.
+    fn assume_fewer(&mut self, wait: Wait, moment: &Moment, passed: f64) {
+        let halves_in = self.halves_in(wait, moment);
+        let most = HALVE_AT_LEAST_IN / halves_in;
+        let patience = self.trial.step(self.rates().0, moment.current, passed / halves_in, most);
+        self.models.iter_mut().for_each(|model| model.rates.assume(0.5_f64.powf(passed / halves_in / patience)));
+        self.trial.fewest = self.rates().0;
+    }
+
+    /// In seconds, without patience. The longer it takes until an error shows and is made good, the more slowly.
+    fn halves_in(&self, wait: Wait, moment: &Moment) -> f64 {
+        let [soonest, latest] = HALVE_WITHIN;
+        let blind = 4.0 * ms(self.models[self.best].lag_ms) + 2.0 * ms(moment.start_ms);
+        (HALVE_IN * (ms(wait.max_ms) + blind) / 1000.0).clamp(soonest, latest)
+    }
+}
+
+impl Trial {
+    /// Goes on, or begins, and returns with how much patience. More where arrivals have turned out to be more than assumed in the last trial;
+    /// less where clearly fewer replicas have been enough for a while, of which `passed` is how much of the time until arrivals halve.
+    fn step(&mut self, arrivals: f64, wanted: i64, passed: f64, most: f64) -> f64 {
+        if !self.runs {
+            let was_wrong = self.fewest < 0.9 * arrivals;
+            self.patience = if was_wrong { (self.patience * 2.0).min(most) } else { self.patience };
+            (self.runs, self.wanted, self.enough_for) = (true, wanted, 0.0);
+        }
+        if wanted < self.wanted && float(wanted) <= 0.9 * float(self.wanted) {
+            self.enough_for += passed;
+        }
+        if self.enough_for > PROVES_RIGHT {
+            self.patience = (self.patience / 2.0).max(LEAST_PATIENCE);
+            (self.wanted, self.enough_for) = (wanted, 0.0);
+        }
+        self.patience
+    }
+}
+
+impl Model {
+    fn busy_until(&self, moment: &Moment) -> f64 {
+        moment.busy.until(moment.at.saturating_sub(self.lag_ms))
+    }
+
+    /// Messages that wait when the value comes, which is from some time before.
+    fn by_now(&self, moment: &Moment) -> f64 {
+        let lag = seconds(moment.at.saturating_sub(self.lag_ms), moment.at);
+        let done = self.rates.service * (moment.busy.until(moment.at) - self.busy_until(moment));
+        (moment.waiting + self.rates.arrivals * lag - done).max(0.0)
+    }
+
+    /// Learns from a value, the one before it, and the time between them. False if they tell nothing.
+    fn learn(&mut self, length: f64, moment: &Moment, passed: f64) -> bool {
+        let until = self.busy_until(moment);
+        let (grown, busy) = (moment.waiting - length, (until - self.busy).max(0.0));
+        self.busy = until;
+        self.surprises *= 0.5_f64.powf(passed / FORGET_IN);
+        self.rates.pass(passed);
+        if let Some(arrivals) = moment.arrivals {
+            self.rates.told(arrivals);
+        }
+        let Estimator { arrivals, service, .. } = self.rates;
+        // In between, all were busy; or there was nobody to be.
+        let full = (length > 0.0 && moment.waiting > 0.0) || busy <= 0.0;
+        // Of replicas that were busy for an unknown part of the time, only the bounds are known: all of it, and none.
+        let surprise = if full {
+            self.rates.learn(grown, passed, busy)
+        } else if arrivals * passed - service * busy > grown {
+            self.rates.learn_of_end(grown, passed, busy)
+        } else if arrivals * passed < grown {
+            self.rates.learn(grown, passed, 0.0)
+        } else {
+            return false;
+        };
+        self.surprises += surprise.min(MOST_SURPRISE);
+        true
+    }
+}
+
+fn ms(ms: u64) -> f64 {
+    float(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
