@@ -51,7 +51,8 @@ struct Cluster {
 }
 
 fn a_budget() -> impl Strategy<Value = Option<PreemptionBudget>> {
-    let some = (1..4_i32, 1..2000_i64).prop_map(|(replicas, period_milliseconds)| PreemptionBudget { replicas, period_milliseconds });
+    let some =
+        (1..4_i32, 1..2000_i64).prop_map(|(replicas, period_milliseconds)| PreemptionBudget { replicas, period_milliseconds });
     prop_oneof![3 => Just(None), 1 => some.prop_map(Some)]
 }
 

@@ -9,12 +9,12 @@ mod http;
 mod http_tls;
 mod https;
 mod kafka;
+#[cfg(feature = "keda")]
+mod keda;
 mod kubernetes;
 mod nsq;
 mod postgres;
 mod prometheus;
-#[cfg(feature = "keda")]
-mod keda;
 mod pushed;
 mod schedule;
 mod simulated;

@@ -16,7 +16,6 @@ mod mesos;
 mod nsq;
 mod open_telemetry;
 mod polling;
-mod polling;
 mod postgres;
 mod prometheus;
 mod schedule;
@@ -33,7 +32,6 @@ pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetr
 pub use mesos::{Mesos, MesosResource, Unit};
 pub use nsq::Nsq;
 pub use open_telemetry::{Aggregate, OpenTelemetry};
-pub use polling::Polling;
 pub use polling::Polling;
 pub use postgres::{Postgres, SslMode};
 pub use prometheus::{NamedText, Prometheus};
