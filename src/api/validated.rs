@@ -360,7 +360,7 @@ fn metric(index: usize, demand: &Demand) -> Result<Option<Metric>, Invalid> {
     };
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
-        (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
+        (Source::Push(_) | Source::Redis(_), None) => PUSH_STALE_AFTER_MS,
         (_, None) => u64::MAX,
     };
     let stale_after_ms = demand.stale_after_milliseconds.map_or(default_stale, unsigned);

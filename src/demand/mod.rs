@@ -3,7 +3,10 @@
 //! ```text
 //!  simulated ─┐
 //!  http ──────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
-//!  push ──────┘
+//!  push ──────┤
+//!  nats ──────┤
+//!  rabbitmq ──┤
+//!  redis ─────┘
 //! ```
 //!
 //! | look for | in |
@@ -14,7 +17,7 @@
 //! | connections that are shared, and opened anew | [`link`] |
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], [`nats`], [`rabbitmq`], [`redis`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -29,9 +32,13 @@ pub mod board;
 pub mod context;
 pub mod http;
 pub mod link;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod pattern;
 pub mod poll;
 pub mod push;
+pub mod rabbitmq;
+pub mod redis;
 pub mod simulated;
 pub mod sources;
 pub mod tls;

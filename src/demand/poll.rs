@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::board::amount;
 use super::{DemandSource, Gauge};
@@ -10,6 +10,8 @@ use crate::api::demand::Polling;
 
 /// A source that keeps failing is asked no less often than this, unless its own interval is longer.
 const SLOWEST: Duration = Duration::from_secs(30);
+/// However often a server tells of changes, it is asked no more often than this.
+const SOONEST: Duration = Duration::from_millis(10);
 /// How much longer each further interval is while the value stays what it is.
 const CALMING: f64 = 1.25;
 
@@ -20,6 +22,12 @@ pub trait Query: Send + Sync + 'static {
     /// # Errors
     /// In words that people read.
     fn ask(&self) -> impl Future<Output = Result<f64, String>> + Send;
+
+    /// Returns when the server has told, since the last answer, that the value may have changed: it is asked then, not at the end of the
+    /// interval. Given up, by being dropped, when that comes first.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// How often to ask, and for how long to wait.
@@ -59,7 +67,13 @@ impl<Q: Query> DemandSource for Polled<Q> {
             match answer.and_then(amount) {
                 Ok(value) => {
                     gauge.value(value);
-                    sleep_until(begun + jittered(pace.value(value), fastrand::f64())).await;
+                    let interval = jittered(pace.value(value), fastrand::f64());
+                    let told = async {
+                        sleep_until(begun + SOONEST).await;
+                        query.changed().await;
+                    };
+                    // Its only error is that it was not told.
+                    let _ = timeout_at(begun + interval, told).await;
                 }
                 Err(why) => {
                     gauge.failure(why);
@@ -98,11 +112,11 @@ impl Pace {
 }
 
 /// Up to a tenth shorter or longer, so that many sources do not ask in step.
-fn jittered(interval: Duration, random: f64) -> Duration {
+pub(super) fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
 }
 
-fn backed_off(interval: Duration, failures: u32) -> Duration {
+pub(super) fn backed_off(interval: Duration, failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures);
     interval.saturating_mul(factor).min(SLOWEST).max(interval)
 }
@@ -110,6 +124,33 @@ fn backed_off(interval: Duration, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_asked_for_at_once() {
+        struct Told(tokio::sync::watch::Sender<u32>);
+        impl Query for Told {
+            async fn ask(&self) -> Result<f64, String> {
+                Ok(f64::from(*self.0.borrow()))
+            }
+            async fn changed(&self) {
+                let _ = self.0.subscribe().changed().await;
+            }
+        }
+        let (board, app) = (std::sync::Arc::new(super::super::Board::new()), crate::api::validated::Key::new("shop", "search"));
+        let gauge = Gauge::new(board.clone(), app, "m".into(), std::sync::Arc::default());
+        let teller = tokio::sync::watch::Sender::new(1);
+        let hour = Duration::from_hours(1);
+        let polled = Polled { rhythm: Rhythm { every: hour, calm: hour, timeout: hour }, query: Told(teller.clone()) };
+        let begun = sleep(Duration::ZERO).deadline();
+        tokio::spawn(polled.run(gauge));
+        for value in [1, 2, 3] {
+            teller.send_replace(value);
+            board.changed().await;
+            assert_eq!(board.take()[0].reading.value.map(|(value, _)| value), Some(f64::from(value)));
+            sleep(MS(50)).await;
+        }
+        assert!(begun.elapsed() < MS(200), "an interval was waited for");
+    }
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 

@@ -10,8 +10,11 @@ use super::context::{Context, Servers};
 use super::http::Document;
 use super::poll::{Polled, Query};
 use super::push::PushDesk;
+use super::rabbitmq::management::Described;
+use super::redis::Stored;
+use super::redis::channel::Channel;
 use super::{DemandSource, Gauge};
-use crate::api::demand::{Polling, Source};
+use crate::api::demand::{Polling, RedisMeasure, Source};
 use crate::api::validated::{App, Key, Metric};
 use crate::store::secrets::Secrets;
 
@@ -102,6 +105,21 @@ impl Sources {
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            #[cfg(feature = "nats")]
+            Source::Nats(spec) => polled(&spec.polling, Ok(super::nats::Consumer::new(context(), spec)), gauge),
+            #[cfg(not(feature = "nats"))]
+            Source::Nats(_) => built_without("nats", &gauge),
+            Source::RabbitMq(spec) if spec.host.starts_with("http") => {
+                polled(&spec.polling, Described::new(context(), spec), gauge)
+            }
+            #[cfg(feature = "rabbitmq")]
+            Source::RabbitMq(spec) => polled(&spec.polling, super::rabbitmq::amqp::Declared::new(context(), spec), gauge),
+            #[cfg(not(feature = "rabbitmq"))]
+            Source::RabbitMq(_) => built_without("rabbitmq", &gauge),
+            Source::Redis(spec) => match &spec.measure {
+                RedisMeasure::Channel(name) => Some(spawn(Channel::new(context(), &spec.server, name, &spec.polling), gauge)),
+                measure => polled(&spec.polling, Stored::new(context(), &spec.server, measure), gauge),
+            },
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
@@ -125,6 +143,13 @@ impl Drop for Sources {
 
 fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
     Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
+}
+
+/// All that there is to know of a source whose client was left out.
+#[allow(dead_code, reason = "with all features, there is none")]
+fn built_without(kind: &str, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {kind}"));
+    None
 }
 
 /// A query that could be made is asked from now on; of another, all that there is to know is why not.

@@ -129,8 +129,8 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// The last cause is the one that tells something: "connection refused" rather than "error sending request".
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     loop {
         if let Some(io) = cause.downcast_ref::<io::Error>()
             && io.get_ref().is_none()

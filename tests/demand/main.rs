@@ -3,5 +3,10 @@
 
 mod fixture;
 mod http;
+#[cfg(feature = "nats")]
+mod nats;
 mod pushed;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+mod redis;
 mod simulated;

@@ -9,7 +9,7 @@ const LONGEST_SHOWN: usize = 60;
 const ALIKE: f64 = 0.84;
 
 /// Each pattern of the definitions, in words.
-const PATTERNS: [(&str, &str); 17] = [
+const PATTERNS: [(&str, &str); 22] = [
     (quantity::PATTERN, "not an amount: write a number with an optional suffix, such as 500m, 2, 64Mi or 1.5Gi"),
     (quantity::POSITIVE, "not an amount above 0: write a number with an optional suffix, such as 10, 500m or 1.5k"),
     (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits and '-', with a letter or digit at both ends"),
@@ -27,6 +27,14 @@ const PATTERNS: [(&str, &str); 17] = [
     (r"^/", "must be a path that begins with '/'"),
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
+    (r"^[^:/@ \t\r\n]+:[0-9]{1,5}$", "must be an address such as host:6379"),
+    (r"^\(?[-+]?(inf|[0-9]+(\.[0-9]+)?)$", "must be a score such as 5, -inf or (5 for what is beyond 5"),
+    (r"^(nats|tls)://[^:/?#@ \t\r\n]+:[0-9]{1,5}$", "must be an address such as nats://host:4222, without credentials"),
+    (r"^[^ \t\r\n.*>/\\]+$", "must not hold blanks, '.', '*', '>' or slashes"),
+    (
+        r"^(amqp|http)s?://[^:/?#@ \t\r\n]+:[0-9]{1,5}(/[^?#@ \t\r\n]*)?$",
+        "must be an address such as amqp://host:5672 or http://host:15672, without credentials",
+    ),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (

@@ -8,13 +8,19 @@ use serde_json::Value;
 use super::secret::SecretRef;
 
 mod http;
+mod nats;
 mod polling;
+mod rabbitmq;
+mod redis;
 mod simulated;
 mod target;
 mod tls;
 
 pub use http::Http;
+pub use nats::Nats;
 pub use polling::Polling;
+pub use rabbitmq::{QueueMode, RabbitMq};
+pub use redis::{GroupEntries, Redis, RedisHash, RedisMeasure, RedisServer, RedisSortedSet, RedisStream, Sentinel};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
 pub use target::Target;
 pub use tls::Tls;
@@ -36,7 +42,7 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 5000 for what is
+    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for what is pushed or published, 5000 for what is
     /// polled (and never less than five polls), not used by simulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
@@ -54,6 +60,13 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// What a consumer of a NATS JetStream has yet to do.
+    Nats(Nats),
+    /// A queue of a RabbitMQ.
+    #[serde(rename = "rabbitmq")]
+    RabbitMq(RabbitMq),
+    /// Something that is kept in a Redis, or published there.
+    Redis(Redis),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -77,7 +90,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 6] = ["push", "simulated", "http", "nats", "rabbitmq", "redis"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -86,6 +99,9 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Nats(_) => "nats",
+            Self::RabbitMq(_) => "rabbitmq",
+            Self::Redis(_) => "redis",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -95,6 +111,9 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Nats(nats) => Some(&nats.polling),
+            Self::RabbitMq(rabbitmq) => Some(&rabbitmq.polling),
+            Self::Redis(redis) => redis.polling(),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }
