@@ -42,7 +42,7 @@ const REFUSED_EARLIER: [(&str, &str); 16] = [
     ("metadata-number-label", "cannot unmarshal number into Go struct field ObjectMeta.metadata.labels"),
     ("not-an-object", "invalid object to validate"),
     ("several-problems", "unknown field \"spec.maxReplica\""),
-    ("unknown-source", "unknown field \"spec.demand[0].redis\""),
+    ("unknown-source", "unknown field \"spec.demand[0].mysql\""),
     ("version-foreign", "no matches for kind \"MicroscaledApp\" in version \"apps/v1\""),
     ("version-unknown", "no matches for kind \"MicroscaledApp\" in version \"microscaling.dev/v1\""),
     ("yaml-not-a-number", "error converting YAML to JSON: json: unsupported value: NaN"),

@@ -420,7 +420,7 @@ fn metric(index: usize, all: &[Demand]) -> Result<Option<Metric>, Invalid> {
     let Some(target) = target else { return Ok(None) };
     let default_stale = match (&demand.source, demand.source.polling()) {
         (_, Some(polling)) => POLLED_STALE_AFTER_MS.max(5 * unsigned(polling.slowest_ms())),
-        (Source::Push(_), None) => PUSH_STALE_AFTER_MS,
+        (Source::Push(_) | Source::Redis(_), None) => PUSH_STALE_AFTER_MS,
         (Source::OpenTelemetry(_), None) => TELEMETRY_STALE_AFTER_MS,
         (_, None) => u64::MAX,
     };

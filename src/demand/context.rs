@@ -32,6 +32,11 @@ pub struct Servers {
     pub postgres: Links<super::postgres::session::Session>,
     #[cfg(feature = "keda")]
     pub grpc: Links<tonic::transport::Channel>,
+    #[cfg(feature = "nats")]
+    pub nats: Links<async_nats::Client>,
+    #[cfg(feature = "rabbitmq")]
+    pub rabbitmq: Links<Arc<lapin::Connection>>,
+    pub redis: Links<super::redis::connection::Connected>,
 }
 
 impl Context {
@@ -41,6 +46,15 @@ impl Context {
     /// In words, when it is not there or may not be read.
     pub async fn secret(&self, value: &SecretValue) -> Result<String, String> {
         self.secrets.read(&self.namespace, value).await.map_err(|error| error.to_string())
+    }
+
+    /// The same where there need not be one.
+    ///
+    /// # Errors
+    /// As for [`secret`](Self::secret).
+    pub async fn optional_secret(&self, value: Option<&SecretValue>) -> Result<Option<String>, String> {
+        let Some(value) = value else { return Ok(None) };
+        self.secret(value).await.map(Some)
     }
 
     /// The value of the header `Authorization`, where there is one.

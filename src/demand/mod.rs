@@ -16,7 +16,7 @@
 //! | what a metric will be, and was | [`foresight`], [`crate::forecast`], [`past`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`], `telemetry` |
 //! | windows of time | [`schedule`] |
-//! | a server that is asked | [`azure_queue`], [`http`], [`kafka`], `keda`, [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
+//! | a server that is asked | [`azure_queue`], [`http`], [`kafka`], `keda`, [`kubernetes`], `nats`, [`nsq`], `postgres`, [`prometheus`], [`rabbitmq`], [`redis`], `sqs` |
 //! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
@@ -41,6 +41,8 @@ pub mod keda;
 pub mod kubernetes;
 pub mod link;
 pub mod mesos;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod nsq;
 pub mod past;
 pub mod pattern;
@@ -49,6 +51,8 @@ pub mod poll;
 pub mod postgres;
 pub mod prometheus;
 pub mod push;
+pub mod rabbitmq;
+pub mod redis;
 pub mod schedule;
 pub mod simulated;
 pub mod sources;

@@ -121,6 +121,33 @@ pub(super) fn backed_off(interval: Duration, failures: u32) -> Duration {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_asked_for_at_once() {
+        struct Told(tokio::sync::watch::Sender<u32>);
+        impl Query for Told {
+            async fn ask(&self) -> Result<f64, String> {
+                Ok(f64::from(*self.0.borrow()))
+            }
+            async fn changed(&self) {
+                let _ = self.0.subscribe().changed().await;
+            }
+        }
+        let (board, app) = (std::sync::Arc::new(super::super::Board::new()), crate::api::validated::Key::new("shop", "search"));
+        let gauge = Gauge::new(board.clone(), app, "m".into(), std::sync::Arc::default());
+        let teller = tokio::sync::watch::Sender::new(1);
+        let hour = Duration::from_hours(1);
+        let polled = Polled { rhythm: Rhythm { every: hour, calm: hour, timeout: hour }, query: Told(teller.clone()) };
+        let begun = sleep(Duration::ZERO).deadline();
+        tokio::spawn(polled.run(gauge));
+        for value in [1, 2, 3] {
+            teller.send_replace(value);
+            board.changed().await;
+            assert_eq!(board.take()[0].reading.value.map(|(value, _)| value), Some(f64::from(value)));
+            sleep(MS(50)).await;
+        }
+        assert!(begun.elapsed() < MS(200), "an interval was waited for");
+    }
+
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]

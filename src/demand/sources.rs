@@ -23,13 +23,16 @@ use super::past::Past;
 use super::poll::{Polled, Query};
 use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+use super::rabbitmq::management::Described;
+use super::redis::Stored;
+use super::redis::channel::Channel;
 use super::schedule::Windows;
 #[cfg(feature = "sqs")]
 use super::sqs::QueueAttributes;
 #[cfg(feature = "open-telemetry")]
 use super::telemetry::Awaited;
 use super::{DemandSource, Gauge};
-use crate::api::demand::{Mesos, Polling, Source};
+use crate::api::demand::{Mesos, Polling, RedisMeasure, Source};
 use crate::api::validated::{App, Foresight, Key, Metric};
 use crate::backend::mesos::usage::Agents;
 use crate::policy::world::World;
@@ -234,6 +237,21 @@ impl Sources {
             Source::OpenTelemetry(_) => left_out(&metric.source, &gauge),
             Source::Schedule(spec) => kept(Windows::read(spec), gauge),
             Source::AzureQueue(spec) => polled(&spec.polling, Ok(MessageCount::new(context(), spec)), gauge),
+            #[cfg(feature = "nats")]
+            Source::Nats(spec) => polled(&spec.polling, Ok(super::nats::Consumer::new(context(), spec)), gauge),
+            #[cfg(not(feature = "nats"))]
+            Source::Nats(_) => left_out(&metric.source, &gauge),
+            Source::RabbitMq(spec) if spec.host.starts_with("http") => {
+                polled(&spec.polling, Described::new(context(), spec), gauge)
+            }
+            #[cfg(feature = "rabbitmq")]
+            Source::RabbitMq(spec) => polled(&spec.polling, super::rabbitmq::amqp::Declared::new(context(), spec), gauge),
+            #[cfg(not(feature = "rabbitmq"))]
+            Source::RabbitMq(_) => left_out(&metric.source, &gauge),
+            Source::Redis(spec) => match &spec.measure {
+                RedisMeasure::Channel(name) => Some(spawn(Channel::new(context(), &spec.server, name, &spec.polling), gauge)),
+                measure => polled(&spec.polling, Stored::new(context(), &spec.server, measure), gauge),
+            },
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }

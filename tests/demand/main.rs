@@ -13,10 +13,15 @@ mod kafka;
 #[cfg(feature = "keda")]
 mod keda;
 mod kubernetes;
+#[cfg(feature = "nats")]
+mod nats;
 mod nsq;
 mod postgres;
 mod prometheus;
 mod pushed;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+mod redis;
 mod schedule;
 mod simulated;
 #[cfg(feature = "sqs")]

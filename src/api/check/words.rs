@@ -42,6 +42,14 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
     (r"^[a-z_][a-z0-9_$]*$", "must be lower case letters, digits, '_' and '$', and must not start with a digit or '$'"),
     (r"^[^/, \t\r\n]+$", "must be one host, without '/', ',' and blanks"),
+    (r"^[^:/@ \t\r\n]+:[0-9]{1,5}$", "must be an address such as host:6379"),
+    (r"^\(?[-+]?(inf|[0-9]+(\.[0-9]+)?)$", "must be a score such as 5, -inf or (5 for what is beyond 5"),
+    (r"^(nats|tls)://[^:/?#@ \t\r\n]+:[0-9]{1,5}$", "must be an address such as nats://host:4222, without credentials"),
+    (r"^[^ \t\r\n.*>/\\]+$", "must not hold blanks, '.', '*', '>' or slashes"),
+    (
+        r"^(amqp|http)s?://[^:/?#@ \t\r\n]+:[0-9]{1,5}(/[^?#@ \t\r\n]*)?$",
+        "must be an address such as amqp://host:5672 or http://host:15672, without credentials",
+    ),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (

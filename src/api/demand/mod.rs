@@ -14,11 +14,14 @@ mod kafka;
 mod keda;
 mod kubernetes;
 mod mesos;
+mod nats;
 mod nsq;
 mod open_telemetry;
 mod polling;
 mod postgres;
 mod prometheus;
+mod rabbitmq;
+mod redis;
 mod role;
 mod schedule;
 mod simulated;
@@ -33,11 +36,14 @@ pub use kafka::{Kafka, OffsetResetPolicy, Sasl, SaslMechanism};
 pub use keda::Keda;
 pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
 pub use mesos::{Mesos, MesosResource, Unit};
+pub use nats::Nats;
 pub use nsq::Nsq;
 pub use open_telemetry::{Aggregate, OpenTelemetry};
 pub use polling::Polling;
 pub use postgres::{Postgres, SslMode};
 pub use prometheus::{NamedText, Prometheus};
+pub use rabbitmq::{QueueMode, RabbitMq};
+pub use redis::{GroupEntries, Redis, RedisHash, RedisMeasure, RedisServer, RedisSortedSet, RedisStream, Sentinel};
 pub use role::Role;
 pub use schedule::{Effect, Schedule};
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
@@ -78,8 +84,8 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for push, 150000 for openTelemetry,
-    /// 5000 for what is polled (and never less than five polls), not used by simulated and schedule.
+    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for what is pushed or published,
+    /// 150000 for openTelemetry, 5000 for what is polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]
     pub stale_after_milliseconds: Option<i64>,
@@ -126,6 +132,13 @@ pub enum Source {
     Schedule(Schedule),
     /// How many messages are in a queue of Azure Storage.
     AzureQueue(AzureQueue),
+    /// What a consumer of a NATS JetStream has yet to do.
+    Nats(Nats),
+    /// A queue of a RabbitMQ.
+    #[serde(rename = "rabbitmq")]
+    RabbitMq(RabbitMq),
+    /// Something that is kept in a Redis, or published there.
+    Redis(Redis),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -149,7 +162,7 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 17] = [
         "push",
         "simulated",
         "http",
@@ -164,6 +177,9 @@ impl Source {
         "openTelemetry",
         "schedule",
         "azureQueue",
+        "nats",
+        "rabbitmq",
+        "redis",
     ];
 
     /// As the field is called in a spec.
@@ -184,6 +200,9 @@ impl Source {
             Self::OpenTelemetry(_) => "openTelemetry",
             Self::Schedule(_) => "schedule",
             Self::AzureQueue(_) => "azureQueue",
+            Self::Nats(_) => "nats",
+            Self::RabbitMq(_) => "rabbitmq",
+            Self::Redis(_) => "redis",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -202,6 +221,9 @@ impl Source {
             Self::Postgres(postgres) => Some(&postgres.polling),
             Self::Keda(keda) => Some(&keda.polling),
             Self::AzureQueue(queue) => Some(&queue.polling),
+            Self::Nats(nats) => Some(&nats.polling),
+            Self::RabbitMq(rabbitmq) => Some(&rabbitmq.polling),
+            Self::Redis(redis) => redis.polling(),
             Self::Push(_) | Self::Simulated(_) | Self::OpenTelemetry(_) | Self::Schedule(_) | Self::Remainder(_) => None,
         }
     }

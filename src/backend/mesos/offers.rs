@@ -364,7 +364,7 @@ mod tests {
         offers.rescind("O1", &mut world);
         offers.rescind("O1", &mut world);
         assert_eq!(world.agents[0].held, cores(1));
-        assert_eq!(offers.take(A, &mut world).offers, ["O2".into()]);
+        assert_eq!(offers.take(A, &mut world).offers, [Arc::from("O2")]);
         assert!(world.agents[0].held.is_zero());
     }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::home::Home;
 use crate::install::{install, install_server};
 use crate::marked::VARIABLE;
+use crate::ports::Port;
 use crate::{Arguments, Daemon, Recipe};
 
 /// The slowest, on a busy machine, are those in Java and Erlang.
@@ -28,6 +29,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// ```
 pub struct Server {
     daemon: Daemon,
+    _ports: Vec<Port>,
     // Dropped after the daemon.
     _home: Home,
 }
@@ -37,6 +39,7 @@ pub struct Stopped {
     name: String,
     installed: PathBuf,
     home: Home,
+    ports: Vec<Port>,
     environment: BTreeMap<String, String>,
     scheme: &'static str,
 }
@@ -50,7 +53,7 @@ impl Server {
     pub fn new(name: &str) -> Result<Stopped> {
         let installed = install_server(name)?;
         let home = Home::make(None, &install(None)?.join("bin/testbed-reaper"))?;
-        Ok(Stopped { name: name.to_owned(), installed, home, environment: BTreeMap::new(), scheme: "http" })
+        Ok(Stopped { name: name.to_owned(), installed, home, ports: Vec::new(), environment: BTreeMap::new(), scheme: "http" })
     }
 }
 
@@ -83,6 +86,17 @@ impl Stopped {
         let path = self.directory().join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(path)
+    }
+
+    /// A further port of the loopback address, which is its own for as long as it lives.
+    ///
+    /// # Errors
+    /// If none is free.
+    pub fn another_port(&mut self) -> Result<u16> {
+        let port = Port::reserve()?;
+        let number = port.number;
+        self.ports.push(port);
+        Ok(number)
     }
 
     /// A variable of its environment.
@@ -119,6 +133,6 @@ impl Stopped {
             port_variable: None,
             directory: self.home.directory().to_owned(),
         };
-        Ok(Server { daemon: Daemon::launch(recipe, TIME_LIMIT)?, _home: self.home })
+        Ok(Server { daemon: Daemon::launch(recipe, TIME_LIMIT)?, _ports: self.ports, _home: self.home })
     }
 }

@@ -1,0 +1,5 @@
+//! Demand as a queue of a RabbitMQ.
+
+#[cfg(feature = "rabbitmq")]
+pub mod amqp;
+pub mod management;
