@@ -40,13 +40,12 @@ impl FromStr for Connection {
     fn from_str(text: &str) -> Result<Self, ConnectionError> {
         let parts: HashMap<&str, &str> = text.split(';').filter_map(|part| part.trim().split_once('=')).collect();
         let account = parts.get("AccountName").copied().ok_or(ConnectionError::NoAccount);
-        let endpoint = match parts.get("QueueEndpoint") {
-            Some(endpoint) => (*endpoint).to_owned(),
-            None => {
-                let protocol = parts.get("DefaultEndpointsProtocol").unwrap_or(&"https");
-                let suffix = parts.get("EndpointSuffix").unwrap_or(&"core.windows.net");
-                format!("{protocol}://{}.queue.{suffix}", account?)
-            }
+        let endpoint = if let Some(endpoint) = parts.get("QueueEndpoint") {
+            (*endpoint).to_owned()
+        } else {
+            let protocol = parts.get("DefaultEndpointsProtocol").unwrap_or(&"https");
+            let suffix = parts.get("EndpointSuffix").unwrap_or(&"core.windows.net");
+            format!("{protocol}://{}.queue.{suffix}", account?)
         };
         let access = match (parts.get("SharedAccessSignature"), parts.get("AccountKey")) {
             (Some(signature), _) => Access::Signature(signature.trim_start_matches('?').to_owned()),
@@ -81,17 +80,13 @@ impl Connection {
     #[must_use]
     pub fn sign(&self, path: &str, parameters: &[(&str, &str)], headers: [(&str, &str); 2]) -> (Url, Option<String>) {
         let mut url = self.url(path);
-        let mut signed = String::new();
-        if let Access::Key { account, .. } = &self.access {
-            // The verb, eleven headers that are not there, those that are, and what is asked for.
-            signed = format!("GET{}", "\n".repeat(12));
-            headers.iter().for_each(|(name, value)| signed += &format!("{name}:{value}\n"));
-            signed += &format!("/{account}{}", url.path());
-            parameters.iter().for_each(|(name, value)| signed += &format!("\n{name}:{value}"));
-        }
         url.query_pairs_mut().extend_pairs(parameters);
         match &self.access {
             Access::Key { account, key } => {
+                // The verb, eleven headers that are not there, those that are, and what is asked for.
+                let headers: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+                let parameters: String = parameters.iter().map(|(name, value)| format!("\n{name}:{value}")).collect();
+                let signed = format!("GET{}{headers}/{account}{}{parameters}", "\n".repeat(12), url.path());
                 let signature = STANDARD.encode(hmac::sign(key, signed.as_bytes()));
                 (url, Some(format!("SharedKey {account}:{signature}")))
             }
