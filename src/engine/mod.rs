@@ -297,9 +297,14 @@ impl<B: Backend> Engine<B> {
         self.inputs.metrics.decision(clock::instant() - started);
         self.rest.stir(started);
         let cause = self.cause.take();
+        // What was judged without knowing all room, or cannot be carried out, says nothing of what is lacked. The orders may end the offers.
+        let tells = !self.world.unsurveyed && self.backend.standing().ready && !self.inputs.drain;
         // Orders first: everybody else can wait.
         self.give_orders(&plan, cause, now);
         self.take_plan(plan, cause.unwrap_or(started), started);
+        if tells {
+            self.scale_out.note(&self.inputs.pool, &self.plan.shortfall, clock::timestamp());
+        }
     }
 
     /// Puts the plan in the place of the one before, and looks at what differs.
@@ -308,10 +313,6 @@ impl<B: Backend> Engine<B> {
         let changes = changes::between(&before.verdicts, &plan.verdicts);
         self.observe(&plan, &changes, cause, now);
         self.tell_of(&plan, &changes);
-        // What cannot be carried out says nothing of the room that there is.
-        if !self.world.unsurveyed && self.backend.standing().ready && !self.inputs.drain {
-            self.scale_out.note(&self.inputs.pool, &plan.shortfall, clock::timestamp());
-        }
         let standing = self.backend.standing();
         self.changed.all |= standing != self.standing;
         self.unpublished |= self.changed.all || !changes.is_empty();
