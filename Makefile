@@ -72,7 +72,7 @@ kubernetes: ## Build what the testbed needs of Kubernetes, with Go
 servers: ## Install the servers that demand is read from in the tests
 	@for server in $(SERVERS); do tests/testbed/servers/install $$server > /dev/null; done
 
-SERVERS := redis
+SERVERS := nsq redis prometheus moto azurite kafka postgres
 
 clean: ## Remove what was built
 	cargo clean

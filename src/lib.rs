@@ -29,6 +29,7 @@
 //! | the operator's side of Kubernetes: watches, status, leadership | [`kubernetes`] |
 //! | HTTP | [`server`] |
 //! | verbs of the command line | [`cli`] |
+//! | what scaling objects of KEDA and HPA come to | [`convert`] |
 //!
 //! # Decisions, and why
 //! - **One decision over the whole pool**, since priority among apps needs it; not a controller that reconciles objects one by one.
@@ -54,6 +55,7 @@
 pub mod api;
 pub mod backend;
 pub mod cli;
+pub mod convert;
 pub mod demand;
 pub mod engine;
 pub mod executor;

@@ -14,6 +14,7 @@ use microscaler::api::MicroscaledApp;
 use microscaler::api::status::Phase;
 use microscaler_testbed::{Agent, Cluster};
 use serde_json::Value;
+use support::adapter::{Adapter, EXTERNAL};
 use support::operator::{Kubernetes, Operator, pool};
 use support::place::{self, Ground, Kind};
 use support::web::Guarded;
@@ -107,6 +108,34 @@ fn anything_that_writes_replicas_scales(kind: Kind) {
     assert_eq!(running(&mesos, "web").len(), 4, "an observed app is only reported on");
     kubernetes.kubectl(&["patch", "msa", "web", "--type=merge", "-p", r#"{"spec":{"mode":"Enforce"}}"#]);
     kubernetes.settle(&mesos, &[("web", 2)]);
+}
+
+/// As KEDA scales, too: it makes such an autoscaler for each of its objects.
+#[test]
+fn a_horizontal_pod_autoscaler_scales() {
+    let (mesos, kubernetes) = (support::cluster(1), Kubernetes::start());
+    let _operator = Operator::start(&kubernetes);
+    kubernetes.apply_pool("default", &mesos);
+    kubernetes.apply(&sleeper("web", "replicas: 1"));
+    kubernetes.settle(&mesos, &[("web", 1)]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let adapter = runtime.block_on(Adapter::serve());
+    adapter.register(&kubernetes.control, EXTERNAL);
+    adapter.set("default/orders", serde_json::json!(["40"]));
+    let _controllers = kubernetes.control.controllers("horizontal-pod-autoscaler-controller").unwrap();
+    kubernetes.apply(
+        "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: web, namespace: default}, spec: {
+            scaleTargetRef: {apiVersion: microscaling.dev/v1alpha1, kind: MicroscaledApp, name: web}, minReplicas: 1, maxReplicas: 6,
+            metrics: [{type: External, external: {metric: {name: orders}, target: {type: AverageValue, averageValue: 10}}}],
+            behavior: {scaleDown: {stabilizationWindowSeconds: 0}}}}",
+    );
+    kubernetes.settle(&mesos, &[("web", 4)]);
+    adapter.set("default/orders", serde_json::json!(["90"]));
+    kubernetes.settle(&mesos, &[("web", 6)]);
+    adapter.set("default/orders", serde_json::json!(["15"]));
+    kubernetes.settle(&mesos, &[("web", 2)]);
+    assert_eq!(kubernetes.condition("hpa", "web", "AbleToScale").unwrap().0, "True");
+    assert_eq!(kubernetes.condition("hpa", "web", "ScalingActive"), Some(("True".to_owned(), "ValidMetricFound".to_owned())));
 }
 
 fn an_object_goes_when_its_tasks_have_gone(kind: Kind) {

@@ -5,6 +5,8 @@
 #[path = "scenarios/sim.rs"]
 mod sim;
 
+use microscaler::api::portion::Portion;
+use microscaler::api::protection::{PreemptionBudget, Protection};
 use microscaler::api::template::{Operator, Requirement};
 use microscaler::api::validated::{App, BaseKind, FallbackTo, Spread, TargetValue, Version};
 use microscaler::backend::End;
@@ -41,10 +43,32 @@ struct Cluster {
     apps: Vec<App>,
     headroom: u8,
     executor_cpu: i64,
+    budget: Option<PreemptionBudget>,
     seed: u64,
     survey_ms: Option<u64>,
     rival: Option<u32>,
     events: Vec<Event>,
+}
+
+fn a_budget() -> impl Strategy<Value = Option<PreemptionBudget>> {
+    let some =
+        (1..4_i32, 1..2000_i64).prop_map(|(replicas, period_milliseconds)| PreemptionBudget { replicas, period_milliseconds });
+    prop_oneof![3 => Just(None), 1 => some.prop_map(Some)]
+}
+
+prop_compose! {
+    fn a_protection()(
+        protect_for_milliseconds in prop_oneof![Just(0_i64), Just(0), Just(2000)],
+        checkpointed in any::<bool>(),
+        max_unavailable in prop_oneof![
+            2 => Just(None),
+            1 => (0..3_i64).prop_map(|n| Some(Portion::Count(n))),
+            1 => Just(Some(Portion::Percent(30))),
+        ],
+        preemption_budget in a_budget(),
+    ) -> Protection {
+        Protection { protect_for_milliseconds, checkpointed, max_unavailable, even_for_more_important: false, preemption_budget }
+    }
 }
 
 prop_compose! {
@@ -55,11 +79,12 @@ prop_compose! {
         min in 0..4_i64,
         more in prop_oneof![Just(20_i64), 0..10_i64],
         kind in 0..5,
-        weight in 1..4_i64,
+        (weight, of_rest) in (1..4_i64, 1..4_i64),
         spread in any::<bool>(),
         only_x in 0..5,
         fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
         surge in 1..3_i64,
+        protection in a_protection(),
         base in prop_oneof![
             2 => Just(None),
             1 => (0..2).prop_map(|n| Some(pooled(&format!("group{n}")))),
@@ -67,14 +92,14 @@ prop_compose! {
         ],
     ) -> App {
         let mut app = app("x");
-        app.priority = priority;
+        (app.priority, app.weight) = (priority, weight);
         app.size = Resources::new(cpu, memory);
         (app.min, app.max) = (min, min + more);
         if kind < 4 {
             app.demand = vec![metric("load", TargetValue::Average(1.0), STALE_AFTER_MS)];
         }
         if kind >= 3 {
-            app.remainder = Some(weight);
+            app.remainder = Some(of_rest);
         }
         if spread {
             app.spread = Spread::Over("rack".to_owned());
@@ -84,7 +109,7 @@ prop_compose! {
             app.requirements = vec![Requirement { attribute, operator: Operator::In, values }];
         }
         app.fallback = fallback;
-        app.max_surge = surge;
+        (app.max_surge, app.protection) = (surge, protection);
         app.base = base;
         app
     }
@@ -116,6 +141,7 @@ prop_compose! {
         apps in prop::collection::vec(an_app(), 1..6),
         headroom in prop_oneof![2 => Just(0_u8), 1 => 1..4_u8],
         executor_cpu in prop_oneof![Just(10_i64), Just(100), Just(700)],
+        budget in a_budget(),
         seed in any::<u64>(),
         survey_ms in prop::option::of(1..500_u64),
         rival in prop::option::of(1..4_u32),
@@ -125,7 +151,7 @@ prop_compose! {
         for (i, app) in apps.iter_mut().enumerate() {
             app.key = key(&format!("app{i}"));
         }
-        Cluster { agents, apps, headroom, executor_cpu, seed, survey_ms, rival, events }
+        Cluster { agents, apps, headroom, executor_cpu, budget, seed, survey_ms, rival, events }
     }
 }
 
@@ -144,6 +170,7 @@ fn build(cluster: &Cluster) -> Sim {
         sim.add_agent(room, &[("rack", if *x { "x" } else { "y" })]);
     }
     (sim.world.executor_size, sim.world.executor_idle_ms) = (Resources::new(cluster.executor_cpu, 32), 2000);
+    sim.world.preemption_budget = cluster.budget;
     sim.world.headroom = Resources::new(i64::from(cluster.headroom) * 1000, 0);
     cluster.apps.iter().for_each(|app| sim.set_app(app.clone()));
     sim
@@ -354,6 +381,27 @@ proptest! {
             prop_assert!(fresh || after >= before, "{before} to {after}");
             let to = sim.now + ms;
             sim.advance(to);
+        }
+    }
+
+    #[test]
+    fn equals_share_by_weight(apps in prop::collection::vec((1..9_i64, 0..60_i64), 1..6), agents in 1..9_i64) {
+        let mut sim = Sim::new(Habits::default());
+        for _ in 0..agents {
+            sim.add_agent(Resources::new(12_000, 100_000), &[]);
+        }
+        for (n, (weight, replicas)) in apps.iter().enumerate() {
+            let (weight, replicas) = (*weight, *replicas);
+            sim.set_app(App { weight, replicas, ..app(&format!("app{n}")) });
+        }
+        sim.decide();
+        let granted = |n: usize| sim.last.verdicts[&key(&format!("app{n}"))].granted;
+        // Whoever could do with more has no less for its weight than any other had before its last replica.
+        for (n, (weight, _)) in apps.iter().enumerate().filter(|(n, (_, replicas))| granted(*n) < *replicas) {
+            for (other, (its_weight, _)) in apps.iter().enumerate().filter(|(other, _)| granted(*other) > 0) {
+                let (had, has) = ((granted(other) - 1) * weight, granted(n) * its_weight);
+                prop_assert!(had <= has, "app{other} had {had} and app{n} has {has} of {apps:?}");
+            }
         }
     }
 }

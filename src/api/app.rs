@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::marathon::MarathonTerms;
+use super::protection::Protection;
 use super::status::AppStatus;
 use super::template::{Placement, Template};
 
@@ -60,6 +61,12 @@ pub struct MicroscaledAppSpec {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub priority: i32,
 
+    /// What part of the room this app gets among those of the same priority that want more than there is: with 2 twice as much as with 1.
+    /// Room counts as the app's dominant share of the pool; nothing that runs is ended for it.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: i32,
+
     /// How many replicas run when no demand is named.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100_000))]
@@ -107,6 +114,10 @@ pub struct MicroscaledAppSpec {
     /// How a changed template is rolled out.
     #[serde(default)]
     pub rollout: Rollout,
+
+    /// How far replicas that run are spared when others want their room.
+    #[serde(default)]
+    pub protection: Protection,
 
     /// How long to wait for the tasks of an agent that cannot be reached before they are replaced. Tasks that come back are then surplus.
     #[serde(default)]

@@ -10,7 +10,7 @@ mod schema;
 mod spot;
 mod structural;
 mod words;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

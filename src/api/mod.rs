@@ -9,6 +9,8 @@
 //! | what is reported back | [`status`] |
 //! | where credentials are kept | [`secret`] |
 //! | amounts such as `500m` and `64Mi` | [`quantity`] |
+//! | how far what runs is spared | [`protection`] |
+//! | numbers such as `2` or `20%` | [`portion`] |
 //! | the verdict of an API server on a manifest, without one | [`check`] |
 //! | the one reader of raw specs; all other code sees only its types | [`validated`] |
 //!
@@ -21,7 +23,9 @@ pub mod crd;
 pub mod demand;
 pub mod marathon;
 pub mod pool;
+pub mod portion;
 pub mod probe;
+pub mod protection;
 pub mod quantity;
 pub mod secret;
 pub mod status;

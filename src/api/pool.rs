@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::marathon::Marathon;
+use super::protection::PreemptionBudget;
 use super::quantity::Quantity;
 use super::secret::{SecretRef, SecretValue};
 use super::status::PoolStatus;
@@ -37,6 +38,10 @@ pub struct MicroscalingPoolSpec {
     /// Ceiling for all apps of the pool together. Default: all that is offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Amounts>,
+
+    /// How many replicas of all apps together may have to give way in a time. Default: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption_budget: Option<PreemptionBudget>,
 }
 
 /// What runs the containers.

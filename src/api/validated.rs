@@ -9,6 +9,7 @@ use super::container::{Containerizer, Launch};
 use super::demand::{Demand, Forecast, Role, Source};
 use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
+use super::protection::{PreemptionBudget, Protection};
 use super::quantity::{BadQuantity, Quantity};
 use super::template::{EnvVar, Placement, Requirement, ResourceList, Template};
 use crate::policy::resources::Resources;
@@ -89,6 +90,8 @@ pub struct App {
     pub pool: Key,
     /// 1 is served first.
     pub priority: i32,
+    /// What part of the room it gets among its equals.
+    pub weight: i64,
     /// Replicas when `demand` holds no metric.
     pub replicas: i64,
     pub min: i64,
@@ -107,6 +110,7 @@ pub struct App {
     /// Decide and report, but do nothing.
     pub observed_only: bool,
     pub max_surge: i64,
+    pub protection: Protection,
     pub replace_unreachable_after_ms: u64,
     /// What one replica uses, its ports counted.
     pub size: Resources,
@@ -215,6 +219,7 @@ pub struct Pool {
     /// [`Resources::UNLIMITED`] in each dimension without a limit.
     pub limits: Resources,
     pub headroom: Resources,
+    pub preemption_budget: Option<PreemptionBudget>,
     /// What an executor of pooled apps uses by itself.
     pub executor: Resources,
     pub executor_idle_ms: u64,
@@ -288,6 +293,7 @@ impl App {
             generation: raw.metadata.generation.unwrap_or(0),
             pool: Key::new(namespace, &spec.pool),
             priority: spec.priority,
+            weight: spec.weight.into(),
             replicas: spec.replicas.into(),
             min: spec.min_replicas.into(),
             max: spec.max_replicas.map_or(i64::MAX, i64::from),
@@ -303,6 +309,7 @@ impl App {
             suspended: spec.suspend,
             observed_only: spec.mode == Mode::Observe,
             max_surge: spec.rollout.max_surge.into(),
+            protection: spec.protection,
             replace_unreachable_after_ms: unsigned(spec.replace_unreachable_after_milliseconds),
             size,
             version: version(&template, size),
@@ -331,6 +338,7 @@ impl Pool {
             backend: raw.spec.backend.clone(),
             limits: amounts("spec.limits", raw.spec.limits.as_ref(), Resources::UNLIMITED)?,
             headroom: Resources::ZERO,
+            preemption_budget: raw.spec.preemption_budget,
             executor: Resources::ZERO,
             executor_idle_ms: 0,
         };

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 pub mod check;
 pub mod client;
 pub mod completion;
+pub mod convert;
 pub mod crd;
 pub mod describe;
 pub mod drain;
@@ -55,6 +56,8 @@ enum Command {
     Operator(operator::Args),
     /// Judge manifests as a Kubernetes API server would, with file, line and field.
     Check(check::Args),
+    /// Turn scaling objects of KEDA and HPA into MicroscaledApps.
+    Convert(convert::Args),
     /// Print what would be done, and why, without doing it.
     Plan(plan::Args),
     /// Show apps, pools or tasks of a running Microscaler.
@@ -85,6 +88,7 @@ pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli);
     finish(match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Run(args) => on_runtime(run::run(args)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reqwest::Client;
 use serde::Serialize;
 
+use super::kafka::Cluster;
 use super::link::{Link, Links};
 use super::tls::Material;
 use crate::api::demand::Tls;
@@ -18,12 +19,17 @@ pub struct Context {
     /// Where the Secrets are that the spec names.
     pub namespace: Arc<str>,
     pub servers: Arc<Servers>,
+    /// The API server, where this Microscaler is on Kubernetes.
+    pub kubernetes: Option<kube::Client>,
 }
 
 /// The connections of all sources of a pool, by the kind of server.
 #[derive(Default)]
 pub struct Servers {
     pub http: Links<Client>,
+    pub kafka: Links<Arc<Cluster>>,
+    #[cfg(feature = "postgres")]
+    pub postgres: Links<super::postgres::session::Session>,
 }
 
 impl Context {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  simulated ─┐
-//!  http ──────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
+//!  http … ────┼► Gauge ─► Board ─► (wake-up without data) ─► engine takes what changed
 //!  push ──────┘
 //! ```
 //!
@@ -15,7 +15,8 @@
 //! | secrets, TLS, HTTP | [`context`], [`tls`], [`web`] |
 //! | what a metric will be | [`foresight`], [`crate::forecast`] |
 //! | what is generated or pushed | [`simulated`] (its curves: [`pattern`], [`trace`]), [`push`] |
-//! | a server that is asked | [`http`] |
+//! | a server that is asked | [`http`], [`kafka`], [`kubernetes`], [`nsq`], `postgres`, [`prometheus`], `sqs` |
+//! | what the app's own tasks use | [`mesos`] |
 //!
 //! Unknown is not zero: a failure keeps the last value and the time it arrived, and says beside it what went wrong.
 
@@ -30,12 +31,21 @@ pub mod board;
 pub mod context;
 pub mod foresight;
 pub mod http;
+pub mod kafka;
+pub mod kubernetes;
 pub mod link;
+pub mod mesos;
+pub mod nsq;
 pub mod pattern;
 pub mod poll;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod prometheus;
 pub mod push;
 pub mod simulated;
 pub mod sources;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod tls;
 pub mod trace;
 pub mod web;

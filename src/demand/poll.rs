@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::board::amount;
 use super::{DemandSource, Gauge};
@@ -12,6 +12,8 @@ use crate::api::demand::Polling;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// How much longer each further interval is while the value stays what it is.
 const CALMING: f64 = 1.25;
+/// However often a server tells of changes, it is asked no more often than it may be polled.
+const FASTEST: Duration = Duration::from_millis(10);
 
 /// Something that can be asked for the value of one metric.
 pub trait Query: Send + Sync + 'static {
@@ -20,6 +22,11 @@ pub trait Query: Send + Sync + 'static {
     /// # Errors
     /// In words that people read.
     fn ask(&self) -> impl Future<Output = Result<f64, String>> + Send;
+
+    /// Returns when there may be another value than the last answer's, where the server can tell that. It is asked at once then. Cancel-safe.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// How often to ask, and for how long to wait.
@@ -59,7 +66,10 @@ impl<Q: Query> DemandSource for Polled<Q> {
             match answer.and_then(amount) {
                 Ok(value) => {
                     gauge.value(value);
-                    sleep_until(begun + jittered(pace.value(value), fastrand::f64())).await;
+                    let next = begun + jittered(pace.value(value), fastrand::f64());
+                    if timeout_at(next, query.changed()).await.is_ok() {
+                        sleep_until(begun + FASTEST).await;
+                    }
                 }
                 Err(why) => {
                     gauge.failure(why);

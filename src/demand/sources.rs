@@ -4,17 +4,27 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::context::{Context, Servers};
 use super::foresight::Foreseer;
 use super::http::Document;
+use super::kafka::Lag;
+use super::kubernetes::ServedMetric;
+use super::mesos::{Seats, Usage, seats};
+use super::nsq::Depth;
 use super::poll::{Polled, Query};
+use super::prometheus::InstantQuery;
 use super::push::PushDesk;
+#[cfg(feature = "sqs")]
+use super::sqs::QueueAttributes;
 use super::{DemandSource, Gauge};
-use crate::api::demand::{Polling, Source};
+use crate::api::demand::{Mesos, Polling, Source};
 use crate::api::validated::{App, Foresight, Key, Metric};
+use crate::backend::mesos::usage::Agents;
+use crate::policy::world::World;
 use crate::store::secrets::Secrets;
 
 /// The running sources of one pool. Dropping it ends them all.
@@ -25,6 +35,10 @@ pub struct Sources {
     servers: Arc<Servers>,
     /// Where histories are kept, if anywhere.
     histories: Option<PathBuf>,
+    kubernetes: Option<kube::Client>,
+    agents: Option<Arc<Agents>>,
+    /// Where the tasks run of those apps whose usage is measured.
+    seats: HashMap<Key, watch::Sender<Seats>>,
     apps: HashMap<Key, AppFeeds>,
 }
 
@@ -73,7 +87,17 @@ impl Sources {
     /// Readings go to `board`; pushed metrics are made known at `desk`, which is shared by all pools.
     #[must_use]
     pub fn new(board: Arc<Board>, desk: Arc<PushDesk>, secrets: Arc<Secrets>) -> Self {
-        Self { board, desk, secrets, servers: Arc::default(), histories: None, apps: HashMap::new() }
+        Self {
+            board,
+            desk,
+            secrets,
+            servers: Arc::default(),
+            histories: None,
+            kubernetes: None,
+            agents: None,
+            seats: HashMap::new(),
+            apps: HashMap::new(),
+        }
     }
 
     /// Keeps the histories of metrics that are foreseen in this directory.
@@ -81,6 +105,28 @@ impl Sources {
     pub fn with_histories(mut self, directory: Option<PathBuf>) -> Self {
         self.histories = directory;
         self
+    }
+
+    /// Where there is a Kubernetes: its API server, which metrics may be read from.
+    #[must_use]
+    pub fn on_kubernetes(mut self, client: Option<kube::Client>) -> Self {
+        self.kubernetes = client;
+        self
+    }
+
+    /// Where the pool is on Mesos: its agents, which tell what tasks use.
+    #[must_use]
+    pub fn on_mesos(mut self, agents: Option<Agents>) -> Self {
+        self.agents = agents.map(Arc::new);
+        self
+    }
+
+    /// Tells the sources that measure tasks which of them run where.
+    pub fn place(&self, world: &World) {
+        for (app, told) in &self.seats {
+            let now = world.apps.get(app).map_or_else(Seats::default, |view| seats(world, view));
+            told.send_if_modified(|seats| (*seats != now).then(|| *seats = now).is_some());
+        }
     }
 
     /// Makes the sources fit the specs: starts what is new, ends what is gone, and starts anew what is defined differently; all
@@ -120,7 +166,7 @@ impl Sources {
         self.apps.insert(app.key.clone(), AppFeeds { spec: app.clone(), metrics });
     }
 
-    fn feed(&self, app: &Key, metric: &Metric) -> Feed {
+    fn feed(&mut self, app: &Key, metric: &Metric) -> Feed {
         let forecast = metric.forecast.map(|terms| (terms, tokio::spawn(self.foreseer(app, metric, terms).run())));
         Feed { source: metric.source.clone(), _task: self.start(app, metric), forecast }
     }
@@ -138,19 +184,39 @@ impl Sources {
     }
 
     /// Starts what brings the metric's values. What has no task has nothing to be asked: the desk brings pushed values to the board.
-    fn start(&self, app: &Key, metric: &Metric) -> Option<Task> {
+    fn start(&mut self, app: &Key, metric: &Metric) -> Option<Task> {
         let posts = self.desk.tally().of(metric.source.kind());
         let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
-        let (secrets, servers) = (self.secrets.clone(), self.servers.clone());
-        let context = || Context { secrets, namespace: app.namespace().into(), servers };
+        let (secrets, servers, kubernetes) = (self.secrets.clone(), self.servers.clone(), self.kubernetes.clone());
+        let context = || Context { secrets, namespace: app.namespace().into(), servers, kubernetes };
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
             Source::Http(spec) => polled(&spec.polling, Document::new(context(), spec), gauge),
+            Source::Nsq(spec) => polled(&spec.polling, Depth::new(context(), spec), gauge),
+            Source::Kubernetes(spec) => polled(&spec.polling, ServedMetric::new(context(), spec), gauge),
+            Source::Mesos(spec) => polled(&spec.polling, self.usage(app, spec), gauge),
+            Source::Prometheus(spec) => polled(&spec.polling, InstantQuery::new(context(), spec), gauge),
+            #[cfg(feature = "sqs")]
+            Source::Sqs(spec) => polled(&spec.polling, QueueAttributes::new(context(), spec), gauge),
+            #[cfg(not(feature = "sqs"))]
+            Source::Sqs(_) => left_out(&metric.source, &gauge),
+            Source::Kafka(spec) => polled(&spec.polling, Ok(Lag::new(context(), spec)), gauge),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(spec) => polled(&spec.polling, Ok(super::postgres::Number::new(context(), spec)), gauge),
+            #[cfg(not(feature = "postgres"))]
+            Source::Postgres(_) => left_out(&metric.source, &gauge),
             Source::Push(_) | Source::Remainder(_) => None,
         }
     }
 
+    fn usage(&mut self, app: &Key, spec: &Mesos) -> Result<Usage, String> {
+        let agents = self.agents.clone().ok_or("what tasks use is known only in a pool that is on Mesos")?;
+        let seats = self.seats.entry(app.clone()).or_insert_with(|| watch::Sender::new(Seats::default())).subscribe();
+        Ok(Usage::new(spec, agents, seats))
+    }
+
     fn end(&mut self, app: &Key) {
+        self.seats.remove(app);
         self.desk.remove(app, &self.board);
         for name in self.apps.remove(app).into_iter().flat_map(|running| running.metrics.into_keys()) {
             self.board.forget(app, &name);
@@ -180,4 +246,11 @@ fn polled(polling: &Polling, query: Result<impl Query, String>, gauge: Gauge) ->
             None
         }
     }
+}
+
+/// What cannot be read, as its client was not built in.
+#[allow(dead_code, reason = "with all features, nothing is left out")]
+fn left_out(source: &Source, gauge: &Gauge) -> Option<Task> {
+    gauge.failure(format!("this Microscaler was built without {}", source.kind()));
+    None
 }

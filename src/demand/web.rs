@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
 use super::context::Context;
 use super::link::{Link, Trouble};
@@ -19,33 +19,45 @@ const MAX_REDIRECTS: usize = 5;
 /// So much of an error page is shown.
 const SHOWN: usize = 100;
 
-/// Why there is no document. `url` is shown without credentials.
+/// Why there is no document. `asked` is the method and the address, without credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     #[error("{url} is not an address: {problem}")]
     Address { url: String, problem: String },
-    #[error("{method} {url}: {problem}")]
-    Request { method: Method, url: String, problem: String },
-    #[error("{method} {url}: status {status}{}{excerpt}", if excerpt.is_empty() { "" } else { ": " })]
-    Status { method: Method, url: String, status: u16, excerpt: String },
-    #[error("{method} {url}: the document is larger than 1 MiB")]
-    TooLarge { method: Method, url: String },
+    #[error("{asked}: {problem}")]
+    Request { asked: String, problem: String },
+    #[error("{asked}: status {}{}{excerpt}", status.as_u16(), if excerpt.is_empty() { "" } else { ": " })]
+    Status { asked: String, status: StatusCode, excerpt: String },
+    #[error("{asked}: the document is larger than 1 MiB")]
+    TooLarge { asked: String },
 }
 
 /// A server that is asked over HTTP, with what is needed to be let in.
 pub struct Web {
     context: Context,
+    /// What is asked, as errors tell it.
+    shown: String,
     auth: Option<Auth>,
     tls: Option<Tls>,
     link: Arc<Link<Client>>,
 }
 
+/// What came back, whatever its status.
+pub struct Answer {
+    /// The method and the address, without credentials.
+    pub asked: String,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
 impl Web {
-    /// The server of this address: connections are shared by all who ask it.
+    /// The server of this address: connections are shared by all who ask it. Errors tell the address as it is here, whatever a request
+    /// adds to it.
     #[must_use]
     pub fn of(context: Context, url: &Url, auth: Option<Auth>, tls: Option<Tls>) -> Self {
         let link = context.link(&context.servers.http, &(url.origin().ascii_serialization(), &tls));
-        Self { context, auth, tls, link }
+        Self { context, shown: shown(url), auth, tls, link }
     }
 
     /// The body of the answer to what `build` makes.
@@ -54,15 +66,61 @@ impl Web {
     /// In words, when there is no answer, or one that is no success or too large. Where others may read it who may not ask the server
     /// themselves, nothing of the answer is told.
     pub async fn fetch(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Vec<u8>, String> {
+        let answer = self.ask(build).await?;
+        if answer.status.is_success() { Ok(answer.body) } else { Err(self.refusal(&answer).to_string()) }
+    }
+
+    /// The same, with `None` for what the server says is not there (status 404).
+    ///
+    /// # Errors
+    /// As for [`fetch`](Self::fetch).
+    pub async fn find(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Option<Vec<u8>>, String> {
+        let answer = self.ask(build).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(answer.body)),
+            _ => Err(self.refusal(&answer).to_string()),
+        }
+    }
+
+    /// The answer to what `build` makes, whatever its status.
+    ///
+    /// # Errors
+    /// In words, when there is none, or one that is too large.
+    pub async fn ask(&self, build: impl Fn(&Client) -> RequestBuilder) -> Result<Answer, String> {
         let authorization = self.context.authorization(self.auth.as_ref()).await?;
         let material = self.context.tls(self.tls.as_ref()).await?;
-        let discreet = self.context.secrets.are_discreet();
         let connect = || std::future::ready(client(&material));
         let question = |client: Client| {
             let request = authorization.iter().fold(build(&client), |request, value| request.header(AUTHORIZATION, value));
-            async move { answer(&client, request, discreet).await.map_err(|error| Trouble::Answer(error.to_string())) }
+            async move { self.answer(&client, request).await.map_err(|error| Trouble::Answer(error.to_string())) }
         };
         self.link.ask(&material, connect, question).await
+    }
+
+    /// An answer that is no success, in words.
+    #[must_use]
+    pub fn refusal(&self, answer: &Answer) -> WebError {
+        let excerpt = if self.context.secrets.are_discreet() { String::new() } else { excerpt(&answer.body) };
+        WebError::Status { asked: answer.asked.clone(), status: answer.status, excerpt }
+    }
+
+    async fn answer(&self, client: &Client, request: RequestBuilder) -> Result<Answer, WebError> {
+        let request =
+            request.build().map_err(|error| WebError::Request { asked: self.shown.clone(), problem: root_cause(&error) })?;
+        let asked = format!("{} {}", request.method(), self.shown);
+        let failed = |error: reqwest::Error| WebError::Request { asked: asked.clone(), problem: root_cause(&error) };
+        let response = client.execute(request).await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = match body(response, MAX_BODY + 1).await {
+            // What is wrong is known already.
+            Err(_) if !status.is_success() => Vec::new(),
+            read => read.map_err(failed)?,
+        };
+        if status.is_success() && body.len() > MAX_BODY {
+            return Err(WebError::TooLarge { asked });
+        }
+        Ok(Answer { asked, status, headers, body })
     }
 }
 
@@ -83,21 +141,6 @@ pub fn address(url: &str) -> Result<Url, WebError> {
     Url::parse(url).map_err(|error| WebError::Address { url: url.to_owned(), problem: error.to_string() })
 }
 
-async fn answer(client: &Client, request: RequestBuilder, discreet: bool) -> Result<Vec<u8>, WebError> {
-    let request = request.build().map_err(|error| WebError::Address { url: String::new(), problem: root_cause(&error) })?;
-    let (method, url) = (request.method().clone(), shown(request.url()));
-    let failed =
-        |error: reqwest::Error| WebError::Request { method: method.clone(), url: url.clone(), problem: root_cause(&error) };
-    let response = client.execute(request).await.map_err(failed)?;
-    let status = response.status();
-    if !status.is_success() {
-        let excerpt = if discreet { String::new() } else { excerpt(response).await };
-        return Err(WebError::Status { method, url, status: status.as_u16(), excerpt });
-    }
-    let body = body(response, MAX_BODY + 1).await.map_err(failed)?;
-    if body.len() > MAX_BODY { Err(WebError::TooLarge { method, url }) } else { Ok(body) }
-}
-
 /// The body, or as much of it as reaches `enough` bytes.
 async fn body(mut response: Response, enough: usize) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
@@ -110,10 +153,9 @@ async fn body(mut response: Response, enough: usize) -> Result<Vec<u8>, reqwest:
 }
 
 /// The first characters of an error page, in one line.
-async fn excerpt(response: Response) -> String {
+fn excerpt(body: &[u8]) -> String {
     // Four bytes are the longest character.
-    let body = body(response, 4 * SHOWN).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
     let line: Vec<&str> = text.split_whitespace().collect();
     line.join(" ").chars().take(SHOWN).collect()
 }
@@ -129,8 +171,8 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// The last cause is the one that tells something: "connection refused" rather than "error sending request".
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     loop {
         if let Some(io) = cause.downcast_ref::<io::Error>()
             && io.get_ref().is_none()

@@ -404,6 +404,7 @@ impl<B: Backend> Engine<B> {
             return;
         }
         self.rest.tidy(now);
+        self.inputs.sources.place(&self.world);
         self.published = Some(now);
         self.unpublished = false;
         let (previous, changed) = (self.outputs.reports.borrow().clone(), std::mem::take(&mut self.changed));

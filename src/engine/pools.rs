@@ -16,6 +16,7 @@ use crate::api::pool::{Backend as BackendSpec, Mesos as MesosSpec};
 use crate::api::status::PoolStatus;
 use crate::api::validated::Key;
 use crate::backend::marathon::{self, Marathon};
+use crate::backend::mesos::usage::Agents;
 use crate::backend::mesos::{Mesos, Setting, SetupError, Store};
 use crate::backend::{Backend, Standing};
 use crate::demand::{Board, PushDesk, Sources};
@@ -56,6 +57,14 @@ pub enum Frameworks {
 }
 
 impl Frameworks {
+    /// The API server, on Kubernetes.
+    fn client(&self) -> Option<kube::Client> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Objects(client) => Some(client.clone()),
+        }
+    }
+
     fn store(&self, pool: &Key) -> Store {
         match self {
             Self::Directory(path) => Store::file(path, pool),
@@ -196,6 +205,8 @@ fn drive<B: Backend + 'static>(
     ended: mpsc::UnboundedSender<(Key, u64)>,
 ) -> Running {
     let board = Arc::new(Board::new());
+    // Whatever is wrong with its addresses has been said when the backend was started.
+    let agents = spec.pool.on_mesos().and_then(|pool| Agents::new(pool, shared.secrets.clone()).ok());
     let empty = Report {
         pool: spec.raw.clone(),
         status: PoolStatus::default(),
@@ -222,7 +233,9 @@ fn drive<B: Backend + 'static>(
         pool: spec.pool.clone(),
         specs,
         sources: Sources::new(board.clone(), shared.desk.clone(), shared.secrets.clone())
-            .with_histories(shared.histories.clone()),
+            .with_histories(shared.histories.clone())
+            .on_kubernetes(shared.frameworks.client())
+            .on_mesos(agents),
         board,
         asks: asks_in,
         metrics: shared.metrics.clone(),

@@ -19,6 +19,7 @@ pub fn apps(specs: &Specs, pool: &Key) -> Vec<Arc<App>> {
 pub fn take_specs(world: &mut World, specs: &Specs, pool: &Pool) {
     world.limits = pool.limits;
     world.headroom = pool.headroom;
+    world.preemption_budget = pool.preemption_budget;
     // Of a pool that is being deleted nobody will want one again.
     let leaves = specs.pools.get(&pool.key).is_some_and(|spec| spec.raw.metadata.deletion_timestamp.is_some());
     (world.executor_size, world.executor_idle_ms) = (pool.executor, if leaves { 0 } else { pool.executor_idle_ms });

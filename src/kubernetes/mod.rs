@@ -61,7 +61,7 @@ pub const APP_FINALIZER: &str = "microscaling.dev/tasks";
 pub const POOL_FINALIZER: &str = "microscaling.dev/apps";
 
 /// An error with all its causes: the outermost alone often tells nothing.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     for cause in std::iter::successors(error.source(), |cause| cause.source()) {
         let cause = cause.to_string();

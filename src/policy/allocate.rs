@@ -8,7 +8,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::claim::{Claim, is_live};
+use super::budget::Tokens;
+use super::claim::{Claim, is_live, is_ready};
 use super::offers;
 use super::plan::{Plan, Stop, StopReason};
 use super::preempt::{Victims, freed, prune};
@@ -16,6 +17,7 @@ use super::resources::Resources;
 use super::rollout;
 use super::rooms::{Level, Rank, Rooms};
 use super::seat::{Band, Seat, Turn};
+use super::sparing::{Strength, Winner};
 use super::world::{AgentIx, AppView, Millis, World};
 use crate::api::validated::Key;
 
@@ -27,6 +29,9 @@ pub(super) struct Allocation<'a> {
     pub rooms: Rooms<'a>,
     /// Made when the first room has to be taken.
     pub victims: Option<Victims>,
+    /// How many replicas may have to give way, if there is a limit, and how many have to already.
+    pub tokens: Option<Tokens>,
+    pub taken: usize,
     queue: BinaryHeap<Reverse<Turn>>,
     /// When more can be done although nothing happens.
     pub wake_at: Option<Millis>,
@@ -38,6 +43,7 @@ pub(super) struct Allocation<'a> {
 pub(super) fn allocate<'a>(
     world: &'a World,
     claims: &'a [Claim<'a>],
+    tokens: Option<Tokens>,
     frozen: impl Fn(&Claim) -> bool,
     now: Millis,
 ) -> Allocation<'a> {
@@ -46,7 +52,7 @@ pub(super) fn allocate<'a>(
     let rooms = Rooms::of(world, bases, now);
     let seats = claims.iter().map(|claim| Seat::new(claim, frozen(claim), &rooms)).collect();
     let (queue, plan) = (BinaryHeap::new(), Plan::default());
-    let mut all = Allocation { world, now, seats, rooms, victims: None, queue, wake_at: None, plan };
+    let mut all = Allocation { world, now, seats, rooms, victims: None, tokens, taken: 0, queue, wake_at: None, plan };
     all.end_orphans();
     all.end_surplus();
     all.keep_turns();
@@ -125,7 +131,8 @@ impl<'a> Allocation<'a> {
     fn keep_within_limits(&mut self) {
         let over = Resources::ZERO.minus_floor(self.rooms.limits.open(Rank::FIRST));
         if !over.is_zero() {
-            self.end_some(Rank::FIRST, over, Resources::ZERO, |_| true, &StopReason::OverLimits);
+            let winner = Winner { rank: Rank::FIRST, strength: Strength::Firm };
+            self.end_some(winner, over, Resources::ZERO, |_| true, &StopReason::OverLimits);
         }
     }
 
@@ -142,7 +149,10 @@ impl<'a> Allocation<'a> {
         // Everything wanted ranks before this.
         let (agents, stuck) = (&self.world.agents, self.rooms.stuck.clone());
         let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present) && !stuck.contains(&agent);
-        self.end_some(Rank(Rank::REMAINDER.0 - 1), headroom, spare, present, &StopReason::Headroom);
+        let winner = Winner { rank: Rank(Rank::REMAINDER.0 - 1), strength: Strength::Reserve };
+        if !self.end_some(winner, headroom, spare, present, &StopReason::Headroom) {
+            self.withheld(winner);
+        }
     }
 
     /// Whether room that is freed goes elsewhere, as it did of late.
@@ -152,19 +162,37 @@ impl<'a> Allocation<'a> {
 
     /// Nothing is freed now, but it may be then.
     pub fn try_again_later(&mut self) {
-        self.wake_at = Some(self.world.futile_until);
+        self.wake(self.world.futile_until);
     }
 
-    /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be.
-    fn end_some(&mut self, winner: Rank, need: Resources, room: Resources, on: impl Fn(AgentIx) -> bool, why: &StopReason) {
+    pub fn wake(&mut self, at: Millis) {
+        self.wake_at = self.wake_at.into_iter().chain([at]).min();
+    }
+
+    /// Ends replicas less important than `winner` until there is as much room as needed, or as near to it as can be. Whether there is.
+    fn end_some(
+        &mut self,
+        winner: Winner,
+        need: Resources,
+        room: Resources,
+        on: impl Fn(AgentIx) -> bool,
+        why: &StopReason,
+    ) -> bool {
         let mut chosen = Vec::new();
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-        if victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen) {
+        let mut is_met = victims.anywhere((&self.seats, &self.rooms), winner, need, room, on, &mut chosen);
+        if is_met {
             prune(&mut chosen, |left| need.fits(room + freed(left)));
+        }
+        while !self.afford(winner, chosen.len()) {
+            chosen.pop();
+            self.out_of_budget();
+            is_met = false;
         }
         for victim in chosen {
             self.end(victim.app as usize, victim.task as usize, why.clone());
         }
+        is_met
     }
 
     /// This task ends.
@@ -174,6 +202,9 @@ impl<'a> Allocation<'a> {
         seat.ends.resize(tasks.len(), false);
         seat.ends[task] = true;
         seat.kept -= 1;
+        seat.ready_ends += i64::from(is_ready(&tasks[task]));
+        seat.taken += usize::from(why.is_preemption());
+        self.taken += usize::from(why.is_preemption());
         seat.old -= i64::from(rollout::is_old(&tasks[task], spec));
         self.rooms.give(tasks[task].agent, tasks[task].resources);
         self.plan.stops.push(Stop { app: (*key).clone(), task: Arc::clone(&tasks[task].id), why });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::backoff::Crash;
+use super::budget::Tokens;
 use super::judgement::{self, Judgement};
 use super::memory::AppMemory;
 use super::rollout;
@@ -28,6 +29,8 @@ pub(super) struct Claim<'a> {
     pub barred: Vec<AgentIx>,
     /// Agents on which its replicas waited for room in the last plan.
     pub waited: Vec<AgentIx>,
+    /// How many of its replicas may have to give way now, if there is a limit.
+    pub tokens: Option<Tokens>,
     /// When something changes although nothing happens.
     pub wake_at: Option<Millis>,
 }
@@ -100,6 +103,7 @@ impl<'a> Claim<'a> {
             crash,
             barred: memory.crashes.barred().collect(),
             waited: memory.waits.clone(),
+            tokens: memory.taken.refill(app.protection.preemption_budget, now),
             wake_at: grace_ends.into_iter().chain(wake_at).min(),
         }
     }

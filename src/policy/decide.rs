@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::allocate::{Allocation, allocate};
+use super::budget::Tokens;
 use super::claim::Claim;
 use super::memory::{AppMemory, Memory};
 use super::plan::{Plan, Verdict};
@@ -18,13 +19,14 @@ use crate::api::validated::Key;
 pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) {
     memory.follow(world);
     let claims = claims(world, &mut memory, now);
-    let allocation = allocate(world, &claims, is_hands_off, now);
+    let tokens = memory.taken.refill(world.preemption_budget, now);
+    let allocation = allocate(world, &claims, tokens, is_hands_off, now);
     let (retire, idle_until) = retire(world, &allocation.rooms.bases, &mut memory, now);
     let (mut plan, seats) = allocation.finish();
     plan.retire = retire;
     memory.note(&plan);
     plan.verdicts = verdicts(world, &seats, &mut memory, now);
-    observe(&mut plan.verdicts, world, &claims, now);
+    observe(&mut plan.verdicts, world, &claims, tokens, now);
     plan.wake_at = claims.iter().filter_map(|claim| claim.wake_at).chain(plan.wake_at).chain(idle_until).min();
     (plan, memory)
 }
@@ -67,11 +69,11 @@ fn verdict_on(seat: &Seat, memory: &mut AppMemory, pool: &Overview) -> Arc<Verdi
 }
 
 /// For apps that are only observed: what they would get if the decision were carried out.
-fn observe(verdicts: &mut BTreeMap<Key, Arc<Verdict>>, world: &World, claims: &[Claim], now: Millis) {
+fn observe(verdicts: &mut BTreeMap<Key, Arc<Verdict>>, world: &World, claims: &[Claim], tokens: Option<Tokens>, now: Millis) {
     if !claims.iter().any(|claim| claim.app.observed_only) {
         return;
     }
-    let Allocation { seats, .. } = allocate(world, claims, |claim| claim.app.suspended || claim.held, now);
+    let Allocation { seats, .. } = allocate(world, claims, tokens, |claim| claim.app.suspended || claim.held, now);
     let pool = Overview::of(&seats, world, now);
     for seat in seats.iter().filter(|seat| seat.claim.app.observed_only) {
         verdicts.insert(seat.claim.key.clone(), Arc::new(verdict::verdict(seat, &pool, std::iter::empty())));

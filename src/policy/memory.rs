@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::backoff::Crashes;
+use super::budget::Bucket;
 use super::damp::Damper;
 use super::judgement::Settled;
 use super::plan::{Plan, StopReason};
@@ -16,6 +17,8 @@ use crate::backend::Ending;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     apps: BTreeMap<Key, AppMemory>,
+    /// What had to give way of late, of all apps together.
+    pub(super) taken: Bucket,
     /// Since when executors have had no task and nobody has wanted them, by agent and id.
     pub(super) idle: BTreeMap<(AgentIx, Arc<str>), Millis>,
 }
@@ -42,6 +45,8 @@ pub(super) struct AppMemory {
     pub waits: Vec<AgentIx>,
     /// Its tasks that end for another app, and for which.
     pub giving_way: Vec<(Arc<str>, Key)>,
+    /// What of it had to give way of late.
+    pub taken: Bucket,
 }
 
 impl Memory {
@@ -84,7 +89,9 @@ impl Memory {
         for wait in &plan.waits {
             self.app(&wait.app).waits.push(wait.agent);
         }
-        for stop in &plan.stops {
+        for stop in plan.stops.iter().filter(|stop| stop.why.is_preemption()) {
+            self.taken.take();
+            self.app(&stop.app).taken.take();
             if let StopReason::GivesWayTo(winner) = &stop.why {
                 self.app(&stop.app).giving_way.push((Arc::clone(&stop.task), winner.clone()));
             }

@@ -34,6 +34,8 @@
 //! | how they get there before they are needed | `prepare` |
 //! | when executors end that nobody wants | `retire` |
 //! | whose room is taken | `preempt` |
+//! | what is spared | `sparing` |
+//! | how much may be taken in a time | `budget` |
 //! | changed templates | `rollout` |
 //! | what becomes of held offers | `offers` |
 //! | phases and reasons in words | `verdict` |
@@ -45,6 +47,7 @@ mod ahead;
 mod allocate;
 mod backoff;
 mod bases;
+mod budget;
 mod busy;
 mod claim;
 mod combine;
@@ -68,6 +71,7 @@ mod rooms;
 mod seat;
 mod senses;
 mod serve;
+mod sparing;
 pub mod standing;
 mod target;
 #[cfg(test)]

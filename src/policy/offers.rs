@@ -29,7 +29,7 @@ pub(super) fn settle(plan: &mut Plan, rooms: &Rooms, seats: &[Seat], headroom: R
     }
     plan.release.sort_unstable();
     let covered = headroom.fits(kept);
-    let wants_room = |seat: &Seat| seat.is_below_want() && matches!(seat.short, Some(Short::Room | Short::Futile));
+    let wants_room = |seat: &Seat| seat.is_below_want() && matches!(seat.short, Some(Short::Room | Short::Withheld(_)));
     let no_agents = rooms.present().next().is_none() && seats.iter().any(Seat::is_below_want);
     plan.sought = bases.awaited.iter().filter(|(_, level)| *level == Level::Free).map(|(agent, _)| *agent).collect();
     let free = plan.waits.iter().any(|wait| wait.free) || !plan.sought.is_empty();

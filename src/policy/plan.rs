@@ -91,6 +91,14 @@ pub enum StopReason {
     Deleted,
 }
 
+impl StopReason {
+    /// Whether the room was wanted for something else.
+    #[must_use]
+    pub fn is_preemption(&self) -> bool {
+        matches!(self, Self::GivesWayTo(_) | Self::Headroom)
+    }
+}
+
 /// What an app gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -222,6 +230,18 @@ pub enum Reason {
     FreedInVain {
         retry_in_ms: u64,
     },
+    /// Less important replicas could give way, but are protected; for so long at least.
+    OthersProtected {
+        for_ms: u64,
+    },
+    /// Less important replicas could give way, but enough did of late; one more may after this time.
+    BudgetSpent {
+        for_ms: u64,
+    },
+    /// Less important replicas could give way, but too many of them are not ready.
+    OthersUnavailable,
+    /// No more old replicas end in place of new ones: `maxUnavailable` is reached.
+    BudgetHolds,
     /// More important replicas hold the room, and a minimum takes nothing from them once they run.
     MinimumWaits {
         min: i64,

@@ -12,6 +12,7 @@ use super::resources::Resources;
 use super::rollout::is_old;
 use super::rooms::{Rank, Rooms, share};
 use super::seat::Seat;
+use super::sparing::{Guarded, Winner, protected_until};
 use super::world::{AgentIx, Millis};
 
 /// So many agents are looked at before a good choice is taken for the best.
@@ -22,12 +23,16 @@ const LOOK_AT: usize = 32;
 pub(super) struct Candidate {
     /// Least important first.
     rank: Reverse<Rank>,
+    /// What is still protected comes last: only a minimum takes it.
+    protected: bool,
+    /// Where nothing is lost, first.
+    loses: bool,
     /// Large ones first, which makes fewer.
     share: Reverse<u64>,
     /// Old templates, then what does not serve yet.
     kept_for: (bool, bool),
     /// The youngest first: it loses the least work.
-    age_ms: u64,
+    lost_ms: u64,
     pub app: u32,
     pub task: u32,
     pub agent: AgentIx,
@@ -37,6 +42,14 @@ pub(super) struct Candidate {
 impl Candidate {
     pub fn rank(&self) -> Rank {
         self.rank.0
+    }
+
+    pub fn is_protected(&self) -> bool {
+        self.protected
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.kept_for.1
     }
 }
 
@@ -52,6 +65,9 @@ pub(super) struct Victims {
     everywhere: Option<Box<[Candidate]>>,
     /// The least important rank that was found.
     lowest: Rank,
+    /// Some that would lose nothing are of that rank.
+    lossless: bool,
+    pub guarded: Vec<Guarded>,
 }
 
 impl Victims {
@@ -80,7 +96,10 @@ impl Victims {
             next[agent] += 1;
         });
         let lowest = losing().flat_map(|(seat, _)| losable(seat)).max().unwrap_or(Rank::FIRST);
-        Self { now, begins, tasks, sorted: vec![None; agents], everywhere: None, lowest }
+        let lossless =
+            losing().any(|(seat, _)| seat.claim.app.protection.checkpointed && losable(seat).any(|rank| rank == lowest));
+        let guarded = losing().filter_map(|(seat, app)| Guarded::of(seat, app as usize, now)).collect();
+        Self { now, begins, tasks, sorted: vec![None; agents], everywhere: None, lowest, lossless, guarded }
     }
 
     /// The least important rank that there is.
@@ -94,9 +113,11 @@ impl Victims {
             let task = &claim.tasks[*at as usize];
             losable(&seats[*app as usize]).map(move |rank| Candidate {
                 rank: Reverse(rank),
+                protected: protected_until(task, claim.app) > self.now,
+                loses: !claim.app.protection.checkpointed,
                 share: Reverse(share(task.resources, rooms.total)),
                 kept_for: (!is_old(task, claim.app), is_ready(task)),
-                age_ms: age(task, self.now),
+                lost_ms: if claim.app.protection.checkpointed { 0 } else { age(task, self.now) },
                 app: *app,
                 task: *at,
                 agent: task.agent,
@@ -130,10 +151,10 @@ impl Victims {
         seats: &[Seat],
         rooms: &Rooms,
         agent: AgentIx,
-        winner: Rank,
+        winner: Winner,
         need: Resources,
     ) -> Option<Vec<Candidate>> {
-        let room = rooms.at(agent).open(winner);
+        let room = rooms.at(agent).open(winner.rank);
         let mut chosen = Vec::new();
         if !choose(self.on(seats, rooms, agent).iter(), seats, winner, need, room, &mut chosen) {
             return None;
@@ -147,7 +168,7 @@ impl Victims {
     pub fn anywhere(
         &mut self,
         (seats, rooms): (&[Seat], &Rooms),
-        winner: Rank,
+        winner: Winner,
         need: Resources,
         room: Resources,
         on: impl Fn(AgentIx) -> bool,
@@ -159,7 +180,7 @@ impl Victims {
 }
 
 /// The ranks of which the app may lose a replica.
-fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
+pub(super) fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
     let ranks = [Rank::of(seat.claim.app.priority), Rank::REMAINDER];
     ranks.into_iter().filter(|rank| seat.may_lose(*rank, 0))
 }
@@ -168,13 +189,13 @@ fn losable(seat: &Seat) -> impl Iterator<Item = Rank> {
 fn choose<'c>(
     from: impl Iterator<Item = &'c Candidate>,
     seats: &[Seat],
-    winner: Rank,
+    winner: Winner,
     need: Resources,
     room: Resources,
     chosen: &mut Vec<Candidate>,
 ) -> bool {
     let mut room = chosen.iter().fold(room, |room, victim| room + victim.size);
-    for victim in from.take_while(|victim| victim.rank() > winner) {
+    for victim in from.take_while(|victim| victim.rank() > winner.rank) {
         if need.fits(room) {
             return true;
         }
@@ -182,7 +203,8 @@ fn choose<'c>(
         let seat = &seats[victim.app as usize];
         let already = chosen.iter().filter(|other| other.app == victim.app).count();
         let is_new = || !chosen.iter().any(|other| other.app == victim.app && other.task == victim.task);
-        if helps(victim.size, lacking) && !seat.ends(victim.task) && seat.may_lose(victim.rank(), already) && is_new() {
+        let is_free = || !seat.ends(victim.task) && seat.may_lose(victim.rank(), already) && !winner.spares(victim, seat, chosen);
+        if helps(victim.size, lacking) && is_free() && is_new() {
             room += victim.size;
             chosen.push(*victim);
         }
@@ -219,6 +241,9 @@ pub(super) fn freed_on(chosen: &[Candidate], agent: AgentIx) -> Resources {
 struct Cost {
     /// The most important of the victims.
     rank: Reverse<Rank>,
+    protected: usize,
+    /// Those that lose their work.
+    losers: usize,
     count: usize,
     /// What is freed beyond need.
     surplus: u64,
@@ -247,15 +272,16 @@ impl Hunt {
         victims: &mut Victims,
         seats: &[Seat],
         rooms: &Rooms,
-        winner: Rank,
+        winner: Winner,
         need: impl Fn(AgentIx) -> Resources,
     ) -> Option<(AgentIx, Vec<Candidate>)> {
-        let lowest = victims.lowest;
+        let (lowest, most_losers) = (victims.lowest, usize::from(!victims.lossless));
         let mut judge = |agent: AgentIx| {
             let chosen = victims.plan(seats, rooms, agent, winner, need(agent))?;
             Some((Cost::of(&chosen, rooms, agent), chosen))
         };
-        let good = |best: Option<&Reverse<Cost>>| best.is_some_and(|cost| cost.0.count == 1 && cost.0.rank.0 == lowest);
+        let is_good = |cost: &Cost| cost.count == 1 && cost.rank.0 == lowest && cost.protected == 0 && cost.losers <= most_losers;
+        let good = |best: Option<&Reverse<Cost>>| best.is_some_and(|cost| is_good(&cost.0));
         loop {
             while self.seen < self.agents.len() && (self.seen < LOOK_AT || !good(self.best.peek())) {
                 self.best.extend(judge(self.agents[self.seen]).map(|(cost, _)| Reverse(cost)));
@@ -275,8 +301,10 @@ impl Cost {
     fn of(chosen: &[Candidate], rooms: &Rooms, agent: AgentIx) -> Self {
         let rank = chosen.iter().map(Candidate::rank).min().unwrap_or(Rank::REMAINDER);
         let all = freed(chosen);
-        let lost_ms = chosen.iter().map(|victim| victim.age_ms).sum();
-        Self { rank: Reverse(rank), count: chosen.len(), surplus: share(all, rooms.total), lost_ms, agent }
+        let lost_ms = chosen.iter().map(|victim| victim.lost_ms).sum();
+        let number = |of: fn(&Candidate) -> bool| chosen.iter().filter(|victim| of(victim)).count();
+        let (protected, losers) = (number(Candidate::is_protected), number(|victim| victim.loses));
+        Self { rank: Reverse(rank), protected, losers, count: chosen.len(), surplus: share(all, rooms.total), lost_ms, agent }
     }
 }
 

@@ -9,6 +9,7 @@ use super::plan::{Prepare, StopReason};
 use super::preempt::Victims;
 use super::rooms::{LEVELS, Level, Rank};
 use super::seat::Band;
+use super::sparing::Winner;
 use super::world::AgentIx;
 use crate::api::validated::{App, BaseKind};
 
@@ -81,11 +82,19 @@ impl Allocation<'_> {
         if self.rooms.bases.over_limits && !size.fits(self.rooms.limits.open(rank)) {
             return false;
         }
-        let Some(chosen) = victims.plan(&self.seats, &self.rooms, agent, rank, size) else { return false };
-        let Some(chosen) = self.within_limits(agent, rank, size, chosen) else {
+        let winner = Winner::wanting(rank);
+        let Some(chosen) = victims.plan(&self.seats, &self.rooms, agent, winner, size) else {
+            self.withheld(winner);
+            return false;
+        };
+        let Some(chosen) = self.within_limits(agent, winner, size, chosen) else {
             self.rooms.bases.over_limits = true;
             return false;
         };
+        if !self.afford(winner, chosen.len()) {
+            self.out_of_budget();
+            return false;
+        }
         if self.is_futile() {
             self.try_again_later();
             return false;

@@ -9,6 +9,7 @@ use super::plan::Reason;
 use super::preempt::Hunt;
 use super::rollout;
 use super::rooms::{Level, Rank, Rooms, share};
+use super::sparing::Withheld;
 use super::world::{AgentIx, TaskPhase};
 
 /// What an app gets in this decision.
@@ -26,8 +27,14 @@ pub(super) struct Seat<'a> {
     pub reserved: i64,
     /// Of the waits, those in the place of an old replica of its own.
     pub in_place: i64,
-    /// Others would have to give way, and it is no time for that.
-    pub futile: bool,
+    /// Others could give way, and yet they do not.
+    pub withheld: Option<Withheld>,
+    /// Replicas that have to give way by this decision.
+    pub taken: usize,
+    /// Ready replicas that end by it.
+    pub ready_ends: i64,
+    /// A rollout would go on if more of its replicas might be unready at a time.
+    pub over_budget: bool,
     /// Why it got no more.
     pub short: Option<Short>,
     /// Tasks that end, by their place in the claim; empty until the first one does.
@@ -45,8 +52,8 @@ pub(super) struct Seat<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Short {
     Room,
-    /// Others could be made to give way, but of late such room went elsewhere.
-    Futile,
+    /// Others could be made to give way, but not now.
+    Withheld(Withheld),
     Limits,
     /// Spare room is kept as headroom.
     Headroom,
@@ -62,7 +69,7 @@ pub(super) enum Band {
     Remainder,
 }
 
-/// An app's place in the order of service: by band, priority and share; the app's index decides what is equal.
+/// An app's place in the order of service: by band, priority and weighted share; the app's index decides what is equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
     pub band: Band,
@@ -82,7 +89,10 @@ impl<'a> Seat<'a> {
             waits: 0,
             reserved: 0,
             in_place: 0,
-            futile: false,
+            withheld: None,
+            taken: 0,
+            ready_ends: 0,
+            over_budget: false,
             short: None,
             ends: Vec::new(),
             turns: VecDeque::new(),
@@ -140,6 +150,16 @@ impl<'a> Seat<'a> {
         !self.frozen && has && left > keeps
     }
 
+    /// Whether so many more that are ready may end while it is not urgent, by its `maxUnavailable`. What it lives on spare room with is
+    /// counted as it is; otherwise what is wanted has to be ready.
+    pub fn may_disrupt(&self, ready: usize) -> bool {
+        let Claim { app, tally, want, .. } = self.claim;
+        let Some(most) = app.protection.max_unavailable else { return true };
+        let expected = if app.remainder.is_some() { (tally.live() + tally.stopping).min(app.max) } else { *want };
+        let unready = (expected - tally.ready + self.ready_ends).max(0);
+        unready.saturating_add_unsigned(ready as u64) <= most.of(expected)
+    }
+
     /// Tasks in the order in which they are given up: old templates first, then what does not serve yet, then the youngest.
     pub fn in_order_of_leaving(&self) -> Vec<usize> {
         let Claim { tasks, app, .. } = self.claim;
@@ -178,13 +198,10 @@ impl<'a> Seat<'a> {
     }
 
     pub fn turn(&self, band: Band, app: usize) -> Turn {
+        let spec = self.claim.app;
+        let weight = if band == Band::Remainder { spec.remainder.unwrap_or(1) } else { spec.weight };
         let held = self.share.saturating_mul(self.count().max(0).unsigned_abs());
-        match band {
-            Band::Remainder => {
-                let weight = self.claim.app.remainder.unwrap_or(1).max(1).unsigned_abs();
-                Turn { band, rank: Rank::REMAINDER, share: held.saturating_mul(1000) / weight, app }
-            }
-            _ => Turn { band, rank: self.rank(band), share: held, app },
-        }
+        let share = held.saturating_mul(1000) / weight.max(1).unsigned_abs();
+        Turn { band, rank: self.rank(band), share, app }
     }
 }

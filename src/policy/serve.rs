@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::allocate::Allocation;
-use super::claim::Claim;
+use super::claim::{Claim, is_ready};
 use super::place::{allows, hopeless};
 use super::plan::{Start, StopReason, Wait};
 use super::preempt::{Candidate, Hunt, Victims, freed, freed_on, prune};
@@ -11,6 +11,7 @@ use super::resources::Resources;
 use super::rollout;
 use super::rooms::{LEVELS, Level, Rank};
 use super::seat::{Band, Short};
+use super::sparing::{Winner, Withheld};
 use super::world::AgentIx;
 
 impl Allocation<'_> {
@@ -26,7 +27,7 @@ impl Allocation<'_> {
             return self.reserve(app, rank);
         }
         let placed =
-            self.resume(app, rank) || self.settle(app, rank) || self.take_room(app, rank) || self.replace_in_place(app, rank);
+            self.resume(app, rank) || self.settle(app, rank) || self.take_room(app, band) || self.replace_in_place(app, rank);
         if placed { Ok(()) } else { Err(self.why_short(app, rank)) }
     }
 
@@ -78,14 +79,22 @@ impl Allocation<'_> {
     }
 
     /// Takes room from less important replicas, if that helps.
-    fn take_room(&mut self, app: usize, rank: Rank) -> bool {
-        if rank == Rank::REMAINDER || self.world.unsurveyed {
+    fn take_room(&mut self, app: usize, band: Band) -> bool {
+        let winner = Winner::of(&self.seats[app], band);
+        if band == Band::Remainder || self.world.unsurveyed {
             return false;
         }
-        let Some((agent, victims)) = self.choose_victims(app, rank) else { return false };
+        let Some((agent, victims)) = self.choose_victims(app, winner) else {
+            self.seats[app].withheld = self.withheld(winner);
+            return false;
+        };
+        if !self.afford(winner, victims.len()) {
+            self.seats[app].withheld = self.out_of_budget();
+            return false;
+        }
         if self.is_futile() {
             self.try_again_later();
-            self.seats[app].futile = true;
+            self.seats[app].withheld = Some(Withheld::Futile);
             return false;
         }
         self.make_way(app, agent, victims);
@@ -93,7 +102,8 @@ impl Allocation<'_> {
     }
 
     /// The agent to take and the victims there; where the pool's limits stand in the way, victims anywhere besides.
-    fn choose_victims(&mut self, app: usize, rank: Rank) -> Option<(AgentIx, Vec<Candidate>)> {
+    fn choose_victims(&mut self, app: usize, winner: Winner) -> Option<(AgentIx, Vec<Candidate>)> {
+        let rank = winner.rank;
         let spec = self.seats[app].claim.app;
         let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
         if victims.lowest() <= rank {
@@ -110,25 +120,25 @@ impl Allocation<'_> {
                 let stuck = &self.rooms.stuck;
                 Hunt::over(seat.seeker(&self.rooms).agents().filter(|agent| !stuck.contains(agent) && !is_risky(*agent)))
             });
-            let best = hunt.best(victims, &self.seats, &self.rooms, rank, |agent| self.rooms.need(spec, agent));
+            let best = hunt.best(victims, &self.seats, &self.rooms, winner, |agent| self.rooms.need(spec, agent));
             self.seats[app].hunt = Some(hunt);
             best?
         };
-        self.within_limits(agent, rank, self.rooms.need(spec, agent), chosen).map(|chosen| (agent, chosen))
+        self.within_limits(agent, winner, self.rooms.need(spec, agent), chosen).map(|chosen| (agent, chosen))
     }
 
     /// Adds victims anywhere, where the pool's limits stand in the way of room on this agent.
     pub fn within_limits(
         &mut self,
         agent: AgentIx,
-        rank: Rank,
+        winner: Winner,
         size: Resources,
         mut chosen: Vec<Candidate>,
     ) -> Option<Vec<Candidate>> {
-        let (room, limits) = (self.rooms.at(agent).open(rank), self.rooms.limits.open(rank));
+        let (room, limits) = (self.rooms.at(agent).open(winner.rank), self.rooms.limits.open(winner.rank));
         if !size.fits(limits + freed(&chosen)) {
             let victims = self.victims.get_or_insert_with(|| Victims::of(&self.seats, &self.rooms, self.now));
-            if !victims.anywhere((&self.seats, &self.rooms), rank, size, limits, |_| true, &mut chosen) {
+            if !victims.anywhere((&self.seats, &self.rooms), winner, size, limits, |_| true, &mut chosen) {
                 return None;
             }
             chosen.sort_unstable();
@@ -156,6 +166,11 @@ impl Allocation<'_> {
             return false;
         }
         let Some(tasks) = self.choose_own(app, rank) else { return false };
+        let ready = tasks.iter().filter(|at| is_ready(&self.seats[app].claim.tasks[**at])).count();
+        if ready > 0 && !self.seats[app].may_disrupt(ready) {
+            self.seats[app].over_budget = true;
+            return false;
+        }
         if self.is_futile() {
             self.try_again_later();
             return false;
@@ -236,8 +251,8 @@ impl Allocation<'_> {
             Short::Hopeless(reason)
         } else if !self.rooms.limits.fits(seat.claim.app.size, Level::Soon, rank) {
             Short::Limits
-        } else if seat.futile {
-            Short::Futile
+        } else if let Some(withheld) = seat.withheld {
+            Short::Withheld(withheld)
         } else {
             Short::Room
         }

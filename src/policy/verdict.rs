@@ -7,6 +7,7 @@ use super::claim::Claim;
 use super::plan::{Plan, Reason, Unknown, Verdict};
 use super::resources::Resources;
 use super::seat::{Seat, Short};
+use super::sparing::Withheld;
 use super::standing;
 use super::world::{Agent, AppView, BasePhase, Fitted, Millis, TaskPhase, World};
 use crate::api::status::{DemandState, Phase};
@@ -152,6 +153,7 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
     }
     if tally.old > 0 {
         reasons.push(Reason::RollingOut { old: tally.old, new: tally.live() - tally.old });
+        reasons.extend(seat.over_budget.then_some(Reason::BudgetHolds));
     }
     if tally.unreachable > 0 {
         reasons.push(Reason::Unreachable { replicas: tally.unreachable });
@@ -170,7 +172,16 @@ fn shortage(seat: &Seat, pool: &Overview, verdict: &Verdict, reasons: &mut Vec<R
         None | Some(Short::Headroom) => {}
         Some(Short::Hopeless(reason)) => reasons.push(reason.clone()),
         Some(Short::Limits) => reasons.push(Reason::AtLimits { limits: pool.limits }),
-        Some(Short::Futile) => {
+        Some(Short::Withheld(why @ (Withheld::Protected(until) | Withheld::Budget(until)))) => {
+            let for_ms = until.saturating_sub(pool.now);
+            let is_protected = matches!(why, Withheld::Protected(_));
+            let why = if is_protected { Reason::OthersProtected { for_ms } } else { Reason::BudgetSpent { for_ms } };
+            reasons.extend([pool.pool_full(app, wanted, granted), why]);
+        }
+        Some(Short::Withheld(Withheld::Unavailable)) => {
+            reasons.extend([pool.pool_full(app, wanted, granted), Reason::OthersUnavailable]);
+        }
+        Some(Short::Withheld(Withheld::Futile)) => {
             let retry_in_ms = pool.futile_until.saturating_sub(pool.now);
             reasons.extend([Reason::FreedInVain { retry_in_ms }, pool.pool_full(app, wanted, granted)]);
         }
@@ -256,6 +267,14 @@ impl fmt::Display for Reason {
             Self::FreedInVain { retry_in_ms } => {
                 write!(f, "freed room went to others; next try in {}", Time(*retry_in_ms))
             }
+            Self::OthersProtected { for_ms } => {
+                write!(f, "what is less important there is protected, some of it for {} more", Time(*for_ms))
+            }
+            Self::BudgetSpent { for_ms } => {
+                write!(f, "enough has given way of late (preemptionBudget), the next may in {}", Time(*for_ms))
+            }
+            Self::OthersUnavailable => f.write_str("what is less important there keeps to its maxUnavailable"),
+            Self::BudgetHolds => f.write_str("the rollout waits, as maxUnavailable allows no more"),
             Self::MinimumWaits { min, granted } => {
                 write!(f, "{granted} of its minimum of {min}: a minimum takes no room from what is more important and runs")
             }

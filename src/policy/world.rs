@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::resources::Resources;
+use crate::api::protection::PreemptionBudget;
 use crate::api::validated::{App, Key, Version};
 use crate::forecast::Curve;
 
@@ -21,6 +22,8 @@ pub struct World {
     pub limits: Resources,
     /// Room to be kept free in held offers.
     pub headroom: Resources,
+    /// How many replicas may have to give way in a time, of all apps together.
+    pub preemption_budget: Option<PreemptionBudget>,
     /// Every app of the pool, and every app of which tasks still live though its spec is gone.
     pub apps: BTreeMap<Key, AppView>,
     /// Agents are never removed, so that an [`AgentIx`] stays good; gone ones have [`Agent::present`] unset.

@@ -33,17 +33,24 @@ impl Fixture {
 
     /// The next updates, waiting no longer than a test may take.
     pub async fn next(&self) -> Vec<Update> {
-        timeout(Duration::from_secs(20), self.board.changed()).await.expect("nothing was posted");
+        timeout(Duration::from_secs(90), self.board.changed()).await.expect("nothing was posted");
         self.board.take()
     }
 
     /// The first reading that fits.
     pub async fn until(&self, fits: impl Fn(&Reading) -> bool) -> Reading {
-        loop {
-            if let Some(update) = self.next().await.into_iter().find(|update| fits(&update.reading)) {
-                return update.reading;
+        let mut last = None;
+        let fitting = async {
+            loop {
+                let mut updates = self.next().await.into_iter();
+                match updates.find(|update| fits(&update.reading)) {
+                    Some(update) => return update.reading,
+                    None => last = updates.next_back().or(last.take()),
+                }
             }
-        }
+        };
+        let found = timeout(Duration::from_secs(90), fitting).await;
+        found.unwrap_or_else(|_| panic!("no such reading came; the last one: {last:?}"))
     }
 
     pub async fn failure(&self) -> String {

@@ -17,10 +17,10 @@ use crate::fixture::{Fixture, metric};
 
 fn http(address: SocketAddr, path: &str, pointer: &str) -> Value {
     let url = format!("http://{address}{path}");
-    metric("m", "http", &json!({"url": url, "pointer": pointer, "pollMilliseconds": 20, "timeoutMilliseconds": 400}))
+    metric("m", "http", &json!({"url": url, "pointer": pointer, "pollMilliseconds": 20, "timeoutMilliseconds": 20_000}))
 }
 
-async fn serve(router: Router) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+pub async fn serve(router: Router) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
@@ -92,7 +92,9 @@ async fn a_slow_answer_has_failed_and_polls_do_not_pile_up() {
 
     let never = Router::new().route("/", get(std::future::pending::<&str>));
     let (address, _server) = serve(never).await;
-    assert_eq!(Fixture::of(http(address, "/", "")).failure().await, "no answer within 400 ms");
+    let mut impatient = http(address, "/", "");
+    impatient["http"]["timeoutMilliseconds"] = json!(400);
+    assert_eq!(Fixture::of(impatient).failure().await, "no answer within 400 ms");
 }
 
 /// A server with a runtime of its own, so that ending it also ends the connections it holds.

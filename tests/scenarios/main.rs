@@ -19,6 +19,8 @@ mod sim;
 use std::fmt::Write as _;
 
 use microscaler::api::app::{PolicyKind, SelectPolicy};
+use microscaler::api::portion::Portion;
+use microscaler::api::protection::PreemptionBudget;
 use microscaler::api::template::{Operator, Requirement};
 use microscaler::api::validated::{App, FallbackTo, RateLimit, Spread, TargetValue, Version};
 use microscaler::policy::plan::{Plan, StopReason};
@@ -110,6 +112,7 @@ impl Stage {
             "executors-fail" => self.sim.failing.extend(rest.iter().map(|name| agent(name))),
             "executors-work" => self.sim.failing.clear(),
             "headroom" => self.sim.world.headroom = amounts(rest, Resources::ZERO).0,
+            "budget" => self.sim.world.preemption_budget = Some(budget(rest[0])),
             "limits" => self.sim.world.limits = amounts(rest, Resources::UNLIMITED).0,
             "app" => {
                 let mut app = app(rest[0]);
@@ -194,6 +197,12 @@ fn amounts<'a>(words: &[&'a str], mut amounts: Resources) -> (Resources, Vec<(&'
     (amounts, others)
 }
 
+/// `4/1000`: four replicas a second.
+fn budget(text: &str) -> PreemptionBudget {
+    let (replicas, period) = text.split_once('/').unwrap();
+    PreemptionBudget { replicas: replicas.parse().unwrap(), period_milliseconds: period.parse().unwrap() }
+}
+
 #[allow(clippy::cast_possible_truncation)]
 fn thousandths(text: &str) -> i64 {
     (text.parse::<f64>().unwrap() * 1000.0) as i64
@@ -215,6 +224,7 @@ fn set(app: &mut App, word: &str) {
     };
     match name {
         "priority" => app.priority = i32::try_from(number()).unwrap(),
+        "weight" => app.weight = number(),
         "replicas" => app.replicas = number(),
         "min" => app.min = number(),
         "max" => app.max = number(),
@@ -232,6 +242,11 @@ fn set(app: &mut App, word: &str) {
         "memory" => app.size.memory = thousandths(value),
         "version" => app.version = Version(value.parse().unwrap()),
         "surge" => app.max_surge = number(),
+        "protect" => app.protection.protect_for_milliseconds = number(),
+        "checkpointed" => app.protection.checkpointed = value == "true",
+        "unavailable" => app.protection.max_unavailable = Some(Portion::Count(number())),
+        "budget" => app.protection.preemption_budget = Some(budget(value)),
+        "even" => app.protection.even_for_more_important = value == "true",
         "suspended" => app.suspended = value == "true",
         "observed" => app.observed_only = value == "true",
         "patience" => app.replace_unreachable_after_ms = value.parse().unwrap(),

@@ -471,6 +471,7 @@ impl Sim {
         let idle = self.world.unsurveyed || self.now < self.world.futile_until;
         assert!(!idle || !plan.stops.iter().any(frees), "nothing is freed in vain: {:?}", plan.stops);
         self.check_victims(plan, &soon);
+        self.check_voluntary(plan);
     }
 
     fn check_victims(&self, plan: &Plan, soon: &[Resources]) {
@@ -480,10 +481,12 @@ impl Sim {
             let (loser, winner) = (spec(&stop.app), spec(winner));
             assert!(loser.priority > winner.priority || loser.remainder.is_some(), "{stop}: strictly less important");
             let stops = plan.stops.iter().filter(|other| other.app == stop.app && other.why != StopReason::Replaced).count();
+            let task = self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
+            let takes_minimum = live(&self.world.apps[&winner.key]) < winner.min;
+            assert!(!self.is_protected(task, &loser) || takes_minimum, "{stop} is protected from {}", winner.key);
             let left = live(&self.world.apps[&stop.app]) - i64::try_from(stops).unwrap();
             let floor = loser.min.min(plan.verdicts[&stop.app].wanted);
             assert!(left >= floor, "{stop}: {left} left of at least {floor}");
-            let task = self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
             if let Some(base) = winner.base.as_ref().filter(|base| base.kind == BaseKind::Executor) {
                 let failed = bases::has_failed(&self.world.agents[task.agent.0 as usize], &base.key);
                 assert!(!failed || self.world.limits != Resources::UNLIMITED, "{stop}: not where the last executor failed");
@@ -497,6 +500,34 @@ impl Sim {
                 let without = soon[task.agent.0 as usize] - task.resources - bases;
                 assert!(without.cpu < 0 || without.memory < 0, "{stop} is needed: {without:?} {plan:#?}");
             }
+        }
+    }
+
+    fn is_protected(&self, task: &Task, app: &App) -> bool {
+        self.now < task.born + u64::try_from(app.protection.protect_for_milliseconds).unwrap()
+    }
+
+    /// What is not urgent spares what is protected, and leaves as many ready as the app's budget says.
+    fn check_voluntary(&self, plan: &Plan) {
+        for (key, view) in &self.world.apps {
+            let Some(app) = &view.spec else { continue };
+            let stops: Vec<_> = plan.stops.iter().filter(|stop| stop.app == *key).collect();
+            let ends = |task: &Task| stops.iter().find(|stop| stop.task == task.id);
+            let all_voluntary = stops.iter().all(|stop| matches!(stop.why, StopReason::Headroom | StopReason::Replaced));
+            let ready = |task: &&Task| task.ready && task.phase == TaskPhase::Running;
+            for task in view.tasks.iter().filter(|task| ends(task).is_some_and(|stop| stop.why == StopReason::Headroom)) {
+                assert!(!self.is_protected(task, app), "{} is protected from headroom", task.id);
+            }
+            let Some(most) = app.protection.max_unavailable.filter(|_| all_voluntary) else { continue };
+            let counted = view.tasks.iter().filter(|task| task.phase != TaskPhase::Unreachable).count();
+            let expected = match app.remainder {
+                Some(_) => i64::try_from(counted).unwrap().min(app.max),
+                None => plan.verdicts[key].wanted,
+            };
+            let left = view.tasks.iter().filter(ready).filter(|task| ends(task).is_none()).count();
+            let is_touched = view.tasks.iter().filter(ready).any(|task| ends(task).is_some());
+            let unready = expected - i64::try_from(left).unwrap();
+            assert!(!is_touched || unready <= most.of(expected), "{key}: {unready} unready of {expected}: {:?}", plan.stops);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What tests of the whole program share: a real Mesos, and a real `microscaler run` beside it.
 #![allow(dead_code, unused_macros, clippy::disallowed_methods, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod adapter;
 pub mod contest;
 pub mod front;
 pub mod marathon;

@@ -76,6 +76,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [events]
   verbs: [patch]
+{{- if .Values.rbac.metrics }}
+# For demand of the kind kubernetes.
+- apiGroups: [external.metrics.k8s.io, custom.metrics.k8s.io]
+  resources: ["*"]
+  verbs: [get, list]
+{{- end }}
 {{- with .Values.rbac.secrets }}
 {{- if .all }}
 - apiGroups: [""]

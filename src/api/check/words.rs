@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-use crate::api::quantity;
+use crate::api::{portion, quantity};
 
 const LONGEST_SHOWN: usize = 60;
 /// Names less alike than this (Jaro–Winkler, 0 to 1) are no help.
 const ALIKE: f64 = 0.84;
 
 /// Each pattern of the definitions, in words.
-const PATTERNS: [(&str, &str); 17] = [
+const PATTERNS: &[(&str, &str)] = &[
     (quantity::PATTERN, "not an amount: write a number with an optional suffix, such as 500m, 2, 64Mi or 1.5Gi"),
     (quantity::POSITIVE, "not an amount above 0: write a number with an optional suffix, such as 10, 500m or 1.5k"),
+    (portion::PATTERN, "not a number of replicas: write 2 or 20%"),
     (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits and '-', with a letter or digit at both ends"),
     (r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"),
     (r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be letters, digits, '-', '_' and '.', and must not start with a digit"),
@@ -23,10 +24,22 @@ const PATTERNS: [(&str, &str); 17] = [
         "must be the id of an app such as /shop/search: lower case letters, digits, '-' and '.' between slashes",
     ),
     (r"^[-._a-zA-Z0-9]+$", "must be letters, digits, '-', '_' and '.'"),
+    (r"^[^/?#@ \t\r\n]+:[0-9]{1,5}$", "must be HOST:PORT"),
+    (r"^[^/%?# \t\r\n]+$", "must be a name without '/', '%', '?', '#' and blanks"),
+    (r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?v[a-z0-9]+$", "must be a version such as v1 or networking.k8s.io/v1"),
+    (r"^[A-Za-z][A-Za-z0-9]*$", "must be a kind such as Service"),
+    (r"^[.a-zA-Z0-9_-]+(#ephemeral)?$", "must be letters, digits, '-', '_' and '.', with #ephemeral at its end or not"),
     (r"^[^:\r\n]+$", "must not hold a ':'"),
     (r"^/", "must be a path that begins with '/'"),
     (r"^/[^ \t\r\n]*$", "must be a path such as /ready, without blanks"),
     (r"^[^ \t\r\n]+$", "must not hold blanks"),
+    (r"^[^\r\n]*$", "must be one line"),
+    (
+        r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5}(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,/ \t\r\n]+):[0-9]{1,5})*$",
+        "must be addresses of brokers with commas between them, such as kafka-0:9092,kafka-1:9092",
+    ),
+    (r"^[a-z_][a-z0-9_$]*$", "must be lower case letters, digits, '_' and '$', and must not start with a digit or '$'"),
+    (r"^[^/, \t\r\n]+$", "must be one host, without '/', ',' and blanks"),
     (r"^(/.*)?$", "must be empty or a JSON pointer such as /queues/0/depth"),
     (r"^([ \t]*[0-9]+[ \t]*,[ \t]*[0-9]+(\.[0-9]+)?[ \t\r]*(\n|$))+$", "must be lines of milliseconds,value such as 1500,200"),
     (

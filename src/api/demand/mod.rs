@@ -9,17 +9,31 @@ use super::secret::SecretRef;
 
 mod forecast;
 mod http;
+mod kafka;
+mod kubernetes;
+mod mesos;
+mod nsq;
 mod polling;
+mod postgres;
+mod prometheus;
 mod role;
 mod simulated;
+mod sqs;
 mod target;
 mod tls;
 
 pub use forecast::Forecast;
 pub use http::Http;
+pub use kafka::{Kafka, OffsetResetPolicy, Sasl, SaslMechanism};
+pub use kubernetes::{DescribedObject, ExternalMetric, Kubernetes, KubernetesMetric, ObjectMetric, PodsMetric};
+pub use mesos::{Mesos, MesosResource, Unit};
+pub use nsq::Nsq;
 pub use polling::Polling;
+pub use postgres::{Postgres, SslMode};
+pub use prometheus::{NamedText, Prometheus};
 pub use role::Role;
 pub use simulated::{FlashCrowd, Pattern, RandomWalk, Simulated, Step, Trace, Wave};
+pub use sqs::Sqs;
 pub use target::{Queue, Rate, Target};
 pub use tls::Tls;
 
@@ -82,6 +96,20 @@ pub enum Source {
     Simulated(Simulated),
     /// A number inside a JSON document that is polled over HTTP.
     Http(Http),
+    /// How many messages wait in a channel of NSQ.
+    Nsq(Nsq),
+    /// A metric that Kubernetes serves, such as those of KEDA.
+    Kubernetes(Kubernetes),
+    /// What the app's own tasks use.
+    Mesos(Mesos),
+    /// The value of a query to a Prometheus.
+    Prometheus(Prometheus),
+    /// How many messages wait in a queue of Amazon SQS.
+    Sqs(Sqs),
+    /// The lag of a consumer group of Apache Kafka.
+    Kafka(Kafka),
+    /// A number that a query of PostgreSQL yields.
+    Postgres(Postgres),
     /// No metric: the app fills the room that no other app wants, and gives way to all of them.
     Remainder(Remainder),
 }
@@ -105,7 +133,8 @@ fn one() -> i32 {
 
 impl Source {
     /// All kinds that yield values, as the fields are called in a spec.
-    pub const KINDS: [&'static str; 3] = ["push", "simulated", "http"];
+    pub const KINDS: [&'static str; 10] =
+        ["push", "simulated", "http", "nsq", "kubernetes", "mesos", "prometheus", "sqs", "kafka", "postgres"];
 
     /// As the field is called in a spec.
     #[must_use]
@@ -114,6 +143,13 @@ impl Source {
             Self::Push(_) => "push",
             Self::Simulated(_) => "simulated",
             Self::Http(_) => "http",
+            Self::Nsq(_) => "nsq",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Mesos(_) => "mesos",
+            Self::Prometheus(_) => "prometheus",
+            Self::Sqs(_) => "sqs",
+            Self::Kafka(_) => "kafka",
+            Self::Postgres(_) => "postgres",
             Self::Remainder(_) => "remainder",
         }
     }
@@ -123,6 +159,13 @@ impl Source {
     pub fn polling(&self) -> Option<&Polling> {
         match self {
             Self::Http(http) => Some(&http.polling),
+            Self::Nsq(nsq) => Some(&nsq.polling),
+            Self::Kubernetes(kubernetes) => Some(&kubernetes.polling),
+            Self::Mesos(mesos) => Some(&mesos.polling),
+            Self::Prometheus(prometheus) => Some(&prometheus.polling),
+            Self::Sqs(sqs) => Some(&sqs.polling),
+            Self::Kafka(kafka) => Some(&kafka.polling),
+            Self::Postgres(postgres) => Some(&postgres.polling),
             Self::Push(_) | Self::Simulated(_) | Self::Remainder(_) => None,
         }
     }

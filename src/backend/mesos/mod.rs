@@ -19,6 +19,7 @@
 //! | what Mesos is told of the executor of pooled apps | [`executor`] |
 //! | the framework's id | [`framework`] |
 //! | a look from outside, without a framework | [`survey`], [`agents`] |
+//! | what containers use | [`usage`] |
 
 pub mod agents;
 mod bases;
@@ -44,6 +45,7 @@ mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
+pub mod usage;
 mod wire;
 
 use std::sync::Arc;

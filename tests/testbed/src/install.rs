@@ -72,8 +72,8 @@ pub fn busybox_image_with(directory: &Path, files: &[(PathBuf, PathBuf)]) -> Res
     Ok(directory.join(format!("{BUSYBOX}.tar")))
 }
 
-/// The directory with `etcd`, `kube-apiserver`, `kubectl`, `helm` and `glua`, made first if need be (six minutes, for Go to build
-/// them); at most once per process. Progress goes to standard error.
+/// The directory with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kubectl`, `helm` and `glua`, made first if need be (seven
+/// minutes, for Go to build them); at most once per process. Progress goes to standard error.
 ///
 /// # Errors
 /// If the script fails: what it prints on standard error says why.

@@ -1,4 +1,4 @@
-//! A real Kubernetes API server, with its etcd: what an operator talks to. No kubelet, no scheduler and no controllers.
+//! A real Kubernetes API server, with its etcd: what an operator talks to. No kubelet and no scheduler, and controllers only on request.
 
 use crate::cluster::ask;
 use crate::daemon::{Daemon, Recipe};
@@ -93,7 +93,7 @@ impl ControlPlane {
         self.home.directory()
     }
 
-    /// Where `kubectl`, `helm`, `glua`, `kube-apiserver` and `etcd` are.
+    /// Where `kubectl`, `helm`, `glua`, `kube-apiserver`, `kube-controller-manager` and `etcd` are.
     #[must_use]
     pub fn programs(&self) -> &Path {
         &self.programs
@@ -169,6 +169,28 @@ impl ControlPlane {
         command.env("HOME", self.directory().join("home")).env("KUBECONFIG", &self.kubeconfig).env(marked::VARIABLE, self.id());
         command.args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// Starts some of Kubernetes' own controllers, as the administrator: such as `horizontal-pod-autoscaler-controller`, which looks once a
+    /// second. Without them, nothing acts on objects. To be dropped before the control plane.
+    ///
+    /// # Errors
+    /// If they do not start; with the end of the log.
+    pub fn controllers(&self, names: &str) -> Result<Daemon> {
+        let (names, kubeconfig) = (names.to_owned(), self.kubeconfig.display().to_string());
+        let arguments = move |port: u16, directory: &Path| {
+            flags(&[
+                ("kubeconfig", &kubeconfig),
+                ("controllers", &names),
+                ("leader-elect", "false"),
+                ("bind-address", "127.0.0.1"),
+                ("secure-port", &port.to_string()),
+                ("cert-dir", &directory.join("certificates").display().to_string()),
+                ("horizontal-pod-autoscaler-sync-period", "1s"),
+            ])
+        };
+        let start = Start { programs: &self.programs, root: self.home.directory(), id: self.home.id() };
+        Daemon::launch(start.recipe("controllers", "kube-controller-manager", "https", Box::new(arguments)), TIME_LIMIT)
     }
 
     // ---- its state ----

@@ -14,7 +14,7 @@ const HIGHEST: u16 = 31_000;
 /// A port that was free when it was reserved, and that no other testbed takes as long as this value lives; also not while the
 /// daemon that uses it is down for a moment.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     pub number: u16,
     /// An abstract socket, whose name is taken as long as it is open: a lock that leaves nothing behind.
     _reservation: UnixListener,
