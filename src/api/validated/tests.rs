@@ -122,7 +122,7 @@ fn a_schedule_that_cannot_be_kept_is_refused() {
     let error = read("0 0 31 4 *").unwrap_err();
     assert_eq!(error.to_string(), "spec.demand[0].schedule.end: 0 0 31 4 * never comes");
     let metric = &read("0 18 * * *").unwrap().demand[0];
-    assert_eq!((metric.target, metric.stale_after_ms), (TargetValue::Average(1.0), u64::MAX));
+    assert_eq!((metric.target, metric.stale_after_ms), (TargetValue::None, u64::MAX));
 }
 
 #[test]
