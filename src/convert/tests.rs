@@ -92,12 +92,18 @@ const TRIGGERS: [(&str, &str); 15] = [
     ("prometheus", "{serverAddress: \"http://prometheus:9090\", query: \"sum(rate(requests[2m]))\", threshold: \"100.50\"}"),
     ("redis", "{host: redis, port: \"6379\", listName: orders}"),
     ("redis-streams", "{address: \"redis:6379\", stream: log, consumerGroup: shop, pendingEntriesCount: \"10\"}"),
-    ("rabbitmq", "{host: \"amqp://guest@rabbit.eu:5672/shop\", queueName: orders, mode: QueueLength, value: \"20\", protocol: auto}"),
+    (
+        "rabbitmq",
+        "{host: \"amqp://guest@rabbit.eu:5672/shop\", queueName: orders, mode: QueueLength, value: \"20\", protocol: auto}",
+    ),
     ("kafka", "{bootstrapServers: \"kafka:9092\", consumerGroup: shop, topic: orders, offsetResetPolicy: latest}"),
     ("nsq", "{nsqLookupdHTTPAddresses: \"nsq:4161\", topic: orders, channel: shop}"),
     ("aws-sqs-queue", "{queueURL: \"https://sqs.eu-west-1.amazonaws.com/1/orders\", awsRegion: eu-west-1}"),
     ("azure-queue", "{queueName: orders, queueLengthStrategy: all}"),
-    ("postgresql", "{query: SELECT 1, targetQueryValue: \"1.1\", host: db, port: \"5432\", userName: shop, dbName: shop, sslmode: verify-full}"),
+    (
+        "postgresql",
+        "{query: SELECT 1, targetQueryValue: \"1.1\", host: db, port: \"5432\", userName: shop, dbName: shop, sslmode: verify-full}",
+    ),
     ("metrics-api", "{url: \"http://shop/stats\", valueLocation: queues.depth, targetValue: \"8\"}"),
     ("cron", "{timezone: Europe/London, start: 30 * * * *, end: 45 * * * *, desiredReplicas: \"10\"}"),
     ("external", "{scalerAddress: \"scaler:6000\", queue: orders}"),
@@ -127,7 +133,8 @@ fn what_triggers_come_to_can_be_used() {
 
 #[test]
 fn an_address_with_credentials_is_taken_apart() {
-    let (apps, notes, _) = shop("triggers:\n- {type: rabbitmq, metadata: {host: \"amqp://joe:s3cret@rabbit/%2f\", queueName: q, value: \"5\"}}");
+    let (apps, notes, _) =
+        shop("triggers:\n- {type: rabbitmq, metadata: {host: \"amqp://joe:s3cret@rabbit/%2f\", queueName: q, value: \"5\"}}");
     let rabbitmq = &apps[0]["spec"]["demand"][0]["rabbitmq"];
     assert_eq!((&rabbitmq["host"], &rabbitmq["username"]), (&json!("amqp://rabbit:5672"), &json!("joe")));
     assert!(!format!("{apps:?} {notes:?}").contains("s3cret"));
@@ -163,7 +170,10 @@ items:
     let spec = &apps[0]["spec"];
     assert_eq!((&spec["minReplicas"], &spec["maxReplicas"]), (&json!(1), &json!(9)));
     assert_eq!(spec["behavior"], json!({"scaleDown": {"stabilizationWindowSeconds": 60}}));
-    assert_eq!(spec["demand"][0], json!({"name": "cpu", "mesos": {"resource": "cpu", "unit": "Percent"}, "target": {"utilization": 60}}));
+    assert_eq!(
+        spec["demand"][0],
+        json!({"name": "cpu", "mesos": {"resource": "cpu", "unit": "Percent"}, "target": {"utilization": 60}})
+    );
     assert_eq!(spec["demand"][1]["kubernetes"]["external"], json!({"metricName": "queue_depth", "selector": "queue=orders"}));
     assert_eq!(
         (&spec["demand"][1]["name"], &spec["demand"][1]["target"]),

@@ -245,10 +245,12 @@ fn postgres(p: &mut Params) -> Value {
         "verify-ca" | "verify-full" => "require".to_owned(),
         _ => mode,
     });
+    let host = p.text("host");
+    let connection = if host.is_none() { p.secret("connection") } else { None };
     json!({
         "query": p.text("query"),
-        "connection": p.secret("connection"),
-        "host": p.text("host"),
+        "connection": connection,
+        "host": host,
         "port": p.number("port"),
         "userName": p.text("userName"),
         "password": p.secret("password"),

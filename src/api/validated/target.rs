@@ -61,7 +61,9 @@ fn wait(index: usize, all: &[Demand], queue: &Queue) -> Result<Wait, Invalid> {
         let field = format!("spec.demand[{index}].target.queue.arrivals");
         found.map(|(place, _)| place).ok_or(Invalid::Field { field, problem })
     });
-    if let Some(slowest) = all[index].source.polling().map(Polling::slowest_ms).filter(|slowest| *slowest > queue.max_wait_milliseconds) {
+    if let Some(slowest) =
+        all[index].source.polling().map(Polling::slowest_ms).filter(|slowest| *slowest > queue.max_wait_milliseconds)
+    {
         let problem = format!(
             "no such wait can be kept where the value is only looked at every {slowest} ms: name a longer wait, or shorter pollMilliseconds \
              and calmPollMilliseconds"
