@@ -25,6 +25,7 @@ TEST_THREADS ?= 4
 lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo check --no-default-features
 
 bench: mesos kubernetes ## Measure on a real Mesos, beside a bare client, with Marathon and with Kubernetes
 	cargo bench --bench reaction

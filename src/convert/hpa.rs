@@ -42,7 +42,10 @@ fn metric(metric: &Value, taken: &[Value], notes: &mut Notes) -> Option<Value> {
     let of = metric.get(field)?;
     let name = text_at(of, "/name").or(text_at(of, "/metric/name")).unwrap_or_default();
     let (source, body) = match kind {
-        "Resource" | "ContainerResource" if name == "cpu" || name == "memory" => ("mesos", json!({"resource": name})),
+        "Resource" | "ContainerResource" if name == "cpu" || name == "memory" => {
+            let unit = if of.pointer("/target/averageUtilization").is_some() { "Percent" } else { "Amount" };
+            ("mesos", json!({"resource": name, "unit": unit}))
+        }
         "Pods" => ("kubernetes", json!({"pods": with_selector(of, name, notes)})),
         "External" => ("kubernetes", json!({"external": with_selector(of, name, notes)})),
         "Object" => {

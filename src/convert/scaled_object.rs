@@ -16,16 +16,14 @@ pub(super) fn app(object: &Value, all: &All, notes: &mut Notes) -> Value {
     spec.insert("maxReplicas".to_owned(), at("maxReplicaCount").unwrap_or(json!(100)));
     let mut demand = Vec::new();
     for trigger in at("triggers").as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let mut metric = metric(trigger, all, notes);
-        if let Some(metric) = &mut metric {
-            let name = metric_name(text_at(trigger, "/name"), text_at(trigger, "/type").unwrap_or_default(), &demand);
-            metric.insert("name".to_owned(), json!(name));
-            metric.sort_keys();
-            if let Some(poll) = at("pollingInterval").as_ref().and_then(Value::as_i64) {
-                slow_down(metric, poll, notes);
-            }
+        let Some(metric) = metric(trigger, all, notes) else { continue };
+        let name = metric_name(text_at(trigger, "/name"), text_at(trigger, "/type").unwrap_or_default(), &demand);
+        // Its name comes first, as people write it.
+        let mut metric: Map<String, Value> = std::iter::once(("name".to_owned(), json!(name))).chain(metric).collect();
+        if let Some(poll) = at("pollingInterval").as_ref().and_then(Value::as_i64) {
+            slow_down(&mut metric, poll, notes);
         }
-        demand.extend(metric.map(Value::Object));
+        demand.push(Value::Object(metric));
     }
     spec.insert("demand".to_owned(), demand.into());
     if let Some(replicas) = at("fallback/replicas") {

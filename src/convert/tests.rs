@@ -87,6 +87,59 @@ triggers:
     }
 }
 
+/// One of each, with what its documentation has as an example.
+const TRIGGERS: [(&str, &str); 15] = [
+    ("prometheus", "{serverAddress: \"http://prometheus:9090\", query: \"sum(rate(requests[2m]))\", threshold: \"100.50\"}"),
+    ("redis", "{host: redis, port: \"6379\", listName: orders}"),
+    ("redis-streams", "{address: \"redis:6379\", stream: log, consumerGroup: shop, pendingEntriesCount: \"10\"}"),
+    (
+        "rabbitmq",
+        "{host: \"amqp://guest@rabbit.eu:5672/shop\", queueName: orders, mode: QueueLength, value: \"20\", protocol: auto}",
+    ),
+    ("kafka", "{bootstrapServers: \"kafka:9092\", consumerGroup: shop, topic: orders, offsetResetPolicy: latest}"),
+    ("nsq", "{nsqLookupdHTTPAddresses: \"nsq:4161\", topic: orders, channel: shop}"),
+    ("aws-sqs-queue", "{queueURL: \"https://sqs.eu-west-1.amazonaws.com/1/orders\", awsRegion: eu-west-1}"),
+    ("azure-queue", "{queueName: orders, queueLengthStrategy: all}"),
+    (
+        "postgresql",
+        "{query: SELECT 1, targetQueryValue: \"1.1\", host: db, port: \"5432\", userName: shop, dbName: shop, sslmode: verify-full}",
+    ),
+    ("metrics-api", "{url: \"http://shop/stats\", valueLocation: queues.depth, targetValue: \"8\"}"),
+    ("cron", "{timezone: Europe/London, start: 30 * * * *, end: 45 * * * *, desiredReplicas: \"10\"}"),
+    ("external", "{scalerAddress: \"scaler:6000\", queue: orders}"),
+    ("cpu", "{value: \"60\"}"),
+    ("kafka", "{bootstrapServers: \"kafka:9093\", consumerGroup: shop, sasl: scram_sha512, tls: enable}"),
+    ("nats-jetstream", "{natsServerMonitoringEndpoint: \"nats:8222\", account: A, stream: orders, consumer: shop}"),
+];
+/// Credentials that KEDA takes as parameters of an authentication.
+const PARAMETERS: [&str; 6] = ["username", "password", "connection", "awsAccessKeyID", "awsSecretAccessKey", "awsSessionToken"];
+
+#[test]
+fn what_triggers_come_to_can_be_used() {
+    for (kind, metadata) in TRIGGERS {
+        let references = PARAMETERS.map(|name| format!("{{parameter: {name}, name: shop, key: {name}}}")).join(", ");
+        let metric_type = if kind == "cpu" { "Utilization" } else { "AverageValue" };
+        let text = format!(
+            "{SHOP}  triggers:\n  - {{type: {kind}, metricType: {metric_type}, authenticationRef: {{name: all}}, metadata: {metadata}}}\n---\n\
+             apiVersion: keda.sh/v1alpha1\nkind: TriggerAuthentication\nmetadata: {{name: all}}\nspec: {{secretTargetRef: [{references}]}}\n"
+        );
+        let (apps, _, problems) = converted(&text);
+        assert_eq!(apps[0]["spec"]["demand"].as_array().map(Vec::len), Some(1), "{kind}");
+        // Of NATS, KEDA only knows where it is monitored.
+        let expected = usize::from(kind == "nats-jetstream");
+        assert_eq!(problems.len(), expected, "{kind}: {problems:#?} {:#}", apps[0]["spec"]["demand"][0]);
+    }
+}
+
+#[test]
+fn an_address_with_credentials_is_taken_apart() {
+    let (apps, notes, _) =
+        shop("triggers:\n- {type: rabbitmq, metadata: {host: \"amqp://joe:s3cret@rabbit/%2f\", queueName: q, value: \"5\"}}");
+    let rabbitmq = &apps[0]["spec"]["demand"][0]["rabbitmq"];
+    assert_eq!((&rabbitmq["host"], &rabbitmq["username"]), (&json!("amqp://rabbit:5672"), &json!("joe")));
+    assert!(!format!("{apps:?} {notes:?}").contains("s3cret"));
+}
+
 #[test]
 fn an_hpa_keeps_its_metrics_and_its_behavior() {
     let (apps, notes, _) = converted(
@@ -117,7 +170,10 @@ items:
     let spec = &apps[0]["spec"];
     assert_eq!((&spec["minReplicas"], &spec["maxReplicas"]), (&json!(1), &json!(9)));
     assert_eq!(spec["behavior"], json!({"scaleDown": {"stabilizationWindowSeconds": 60}}));
-    assert_eq!(spec["demand"][0], json!({"name": "cpu", "mesos": {"resource": "cpu"}, "target": {"utilization": 60}}));
+    assert_eq!(
+        spec["demand"][0],
+        json!({"name": "cpu", "mesos": {"resource": "cpu", "unit": "Percent"}, "target": {"utilization": 60}})
+    );
     assert_eq!(spec["demand"][1]["kubernetes"]["external"], json!({"metricName": "queue_depth", "selector": "queue=orders"}));
     assert_eq!(
         (&spec["demand"][1]["name"], &spec["demand"][1]["target"]),

@@ -1,6 +1,7 @@
 //! KEDA's triggers, by the documentation of its scalers (keda.sh/docs, version 2.17): what each parameter is called here. A parameter that is
 //! not asked for is noted by whoever calls.
 
+use reqwest::Url;
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
@@ -22,7 +23,7 @@ pub(super) fn metric(kind: &str, params: &mut Params, metric_type: &str, hints: 
         "rabbitmq" => {
             let mode = p.text("mode").unwrap_or_else(|| "QueueLength".to_owned());
             let amount = p.text("value").or(p.text("queueLength"));
-            ("rabbitmq", with(rabbitmq(p), "mode", Some(mode)), amount)
+            ("rabbitmq", with(rabbitmq(p, hints), "mode", Some(mode)), amount)
         }
         "kafka" | "apache-kafka" => ("kafka", kafka(p), p.text("lagThreshold").or(default("10"))),
         "nats-jetstream" => ("nats", nats(p, hints), p.text("lagThreshold").or(default("10"))),
@@ -40,8 +41,9 @@ pub(super) fn metric(kind: &str, params: &mut Params, metric_type: &str, hints: 
         "cpu" | "memory" => {
             let of_utilization = metric_type == "Utilization" || p.text("type").as_deref() == Some("Utilization");
             let amount = p.number("value");
-            let target = if of_utilization { json!({"utilization": amount}) } else { json!({"averageValue": amount}) };
-            return Some(Map::from_iter([("mesos".to_owned(), json!({"resource": kind})), ("target".to_owned(), target)]));
+            let (unit, target) = if of_utilization { ("Percent", "utilization") } else { ("Amount", "averageValue") };
+            let source = json!({"resource": kind, "unit": unit});
+            return Some(Map::from_iter([("mesos".to_owned(), source), ("target".to_owned(), json!({target: amount}))]));
         }
         _ => return None,
     };
@@ -148,13 +150,33 @@ fn stream(p: &mut Params) -> (Value, Option<String>) {
     (json!({"name": p.text("stream"), "consumerGroup": group, "entries": entries}), amount)
 }
 
-fn rabbitmq(p: &mut Params) -> Value {
+/// KEDA has user, password and virtual host in the address; here they have fields of their own.
+fn rabbitmq(p: &mut Params, hints: &mut Vec<String>) -> Value {
+    if p.secret("host").is_some() {
+        hints.push("host is kept in a Secret there, with user and password: fill in host, username and password".to_owned());
+    }
+    // It is in the address.
+    p.text("protocol");
+    let host = p.text("host").and_then(|host| Url::parse(&host).ok());
+    let path = host.as_ref().map(|url| url.path().trim_start_matches('/').replace("%2f", "/").replace("%2F", "/"));
+    let user = host.as_ref().map(|url| url.username().to_owned()).filter(|user| !user.is_empty());
+    if host.as_ref().is_some_and(|url| url.password().is_some()) {
+        hints.push("host has a password in it: put that into a Secret, and name it as password".to_owned());
+    }
+    let usual = |scheme: &str| match scheme {
+        "amqps" => 5671,
+        "http" => 15_672,
+        "https" => 15_671,
+        _ => 5672,
+    };
+    let port = |url: &Url| url.port_or_known_default().unwrap_or_else(|| usual(url.scheme()));
+    let plain = |url: &Url| Some(format!("{}://{}:{}", url.scheme(), url.host_str()?, port(url)));
     json!({
-        "host": p.secret("host").or_else(|| p.text("host").map(Value::from)),
-        "protocol": p.text("protocol"),
+        "host": host.as_ref().and_then(plain),
         "queueName": p.text("queueName"),
-        "vhostName": p.text("vhostName"),
-        "username": p.secret("username"),
+        "vhostName": p.text("vhostName").or(path.filter(|path| !path.is_empty())),
+        "excludeUnacknowledged": p.flag("excludeUnacknowledged"),
+        "username": p.text_not_secret("username", hints).or(user),
         "password": p.secret("password"),
         "tls": p.tls(),
     })
@@ -177,16 +199,10 @@ fn kafka(p: &mut Params) -> Value {
 
 fn nats(p: &mut Params, hints: &mut Vec<String>) -> Value {
     if let Some(monitoring) = p.text("natsServerMonitoringEndpoint") {
-        hints.push(format!(
-            "natsServerMonitoringEndpoint {monitoring}: JetStream itself is asked here: fill in servers, and credentials"
-        ));
+        let hint = "JetStream itself is asked here: fill in servers, and the credentials of the account";
+        hints.push(format!("natsServerMonitoringEndpoint {monitoring}: {hint}"));
     }
-    json!({
-        "account": p.text("account"),
-        "stream": p.text("stream"),
-        "consumer": p.text("consumer"),
-        "tls": p.tls(),
-    })
+    json!({"stream": p.text("stream"), "consumer": p.text("consumer"), "tls": p.tls()})
 }
 
 fn nsq(p: &mut Params) -> Value {
@@ -217,22 +233,29 @@ fn sqs(p: &mut Params) -> Value {
 fn azure_queue(p: &mut Params) -> Value {
     json!({
         "queueName": p.text("queueName"),
-        "accountName": p.text("accountName"),
         "connection": p.secret("connection"),
         "queueLengthStrategy": p.text("queueLengthStrategy"),
     })
 }
 
 fn postgres(p: &mut Params) -> Value {
+    // Here a certificate is always checked, unless unsafeSsl.
+    let sslmode = p.text("sslmode").map(|mode| match mode.as_str() {
+        "allow" => "prefer".to_owned(),
+        "verify-ca" | "verify-full" => "require".to_owned(),
+        _ => mode,
+    });
+    let host = p.text("host");
+    let connection = if host.is_none() { p.secret("connection") } else { None };
     json!({
         "query": p.text("query"),
-        "connection": p.secret("connection"),
-        "host": p.text("host"),
+        "connection": connection,
+        "host": host,
         "port": p.number("port"),
         "userName": p.text("userName"),
         "password": p.secret("password"),
         "dbName": p.text("dbName"),
-        "sslmode": p.text("sslmode"),
+        "sslmode": sslmode,
         "tls": p.tls(),
     })
 }

@@ -79,6 +79,8 @@ pub fn all(pace: Pace) -> Vec<Box<dyn Contender>> {
         scaled("Nomad target-value", (own(10_000), 0), Rules::Nomad, Box::new(nomad)),
         Box::new(Engine::new(own(500))),
         Box::new(Ours::average(own(100))),
+        Box::new(Ours::queue(own(100))),
+        Box::new(Ours::in_flight(own(100))),
         Box::new(Ours::patient(own(100))),
         Box::new(Oracle::default()),
     ]

@@ -1,8 +1,9 @@
 //! Our own judgement, as it is, in the loop; and an oracle: the same with a sense for what comes.
 
-use microscaler::api::validated::TargetValue;
+use microscaler::api::validated::{TargetValue, Wait};
 use microscaler::policy::plan::Plan;
 
+use super::BOUND_MS;
 use super::contenders::{Contender, Seen, is_due};
 use super::pool::SEARCH;
 use crate::sim::Sim;
@@ -26,6 +27,18 @@ impl Ours {
         let target = TargetValue::Average(super::TARGET);
         let value = |seen: &Seen| seen.in_system;
         Self { name: "ours: averageValue", push_ms, target, value, down_window_ms: None, pushed: None, decisions: 0 }
+    }
+
+    /// With a bound for how long requests wait, and the queue alone to go by.
+    pub fn queue(push_ms: u64) -> Self {
+        let wait = Wait { max_ms: BOUND_MS, service_ms: None, lag_ms: 0, counts_in_flight: false, arrivals: None };
+        Self { name: "ours: queue", target: TargetValue::Wait(wait), value: |seen| seen.waiting, ..Self::average(push_ms) }
+    }
+
+    /// The same, with what is being answered in the queue's length.
+    pub fn in_flight(push_ms: u64) -> Self {
+        let wait = Wait { max_ms: BOUND_MS, service_ms: None, lag_ms: 0, counts_in_flight: true, arrivals: None };
+        Self { name: "ours: queue in flight", target: TargetValue::Wait(wait), ..Self::average(push_ms) }
     }
 
     /// The same, but it gives back only what it has not needed for half a minute.

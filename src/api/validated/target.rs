@@ -1,7 +1,7 @@
 //! Targets in plain numbers.
 
 use super::{Invalid, positive, unsigned};
-use crate::api::demand::{Demand, Queue, Target};
+use crate::api::demand::{Demand, Polling, Queue, Target};
 
 /// How a value becomes replicas.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +61,15 @@ fn wait(index: usize, all: &[Demand], queue: &Queue) -> Result<Wait, Invalid> {
         let field = format!("spec.demand[{index}].target.queue.arrivals");
         found.map(|(place, _)| place).ok_or(Invalid::Field { field, problem })
     });
+    if let Some(slowest) =
+        all[index].source.polling().map(Polling::slowest_ms).filter(|slowest| *slowest > queue.max_wait_milliseconds)
+    {
+        let problem = format!(
+            "no such wait can be kept where the value is only looked at every {slowest} ms: name a longer wait, or shorter pollMilliseconds \
+             and calmPollMilliseconds"
+        );
+        return Err(Invalid::Field { field: format!("spec.demand[{index}].target.queue.maxWaitMilliseconds"), problem });
+    }
     Ok(Wait {
         max_ms: unsigned(queue.max_wait_milliseconds),
         service_ms: queue.service_milliseconds.map(unsigned),

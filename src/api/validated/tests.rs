@@ -55,6 +55,17 @@ fn nothing_at_all_is_no_size() {
 }
 
 #[test]
+fn a_wait_shorter_than_a_poll_cannot_be_kept() {
+    let read = |wait: u64| {
+        let http = json!({"url": "http://shop/", "pollMilliseconds": 100, "calmPollMilliseconds": 400});
+        App::read(&app(json!({"demand": [{"name": "a", "http": http, "target": {"queue": {"maxWaitMilliseconds": wait}}}]})))
+    };
+    assert!(read(400).is_ok());
+    let error = read(399).unwrap_err().to_string();
+    assert!(error.starts_with("spec.demand[0].target.queue.maxWaitMilliseconds: no such wait can be kept"), "{error}");
+}
+
+#[test]
 fn a_forecast_is_in_milliseconds_and_its_season_fits() {
     let read = |forecast: Value| {
         let demand = json!([{"name": "a", "push": {}, "target": {"averageValue": 1}, "forecast": forecast}]);

@@ -112,8 +112,11 @@ fn the_standby_passes_on_and_takes_over() {
         let answer = get(1, "/v2/apps/a");
         (answer.status == 200 && answer.header("x-marathon-via").is_none()).then_some(()).ok_or_else(|| answer.status.to_string())
     });
-    let app: Value = serde_json::from_slice(&get(1, "/v2/apps/a").body).unwrap();
-    assert_eq!(app["app"]["tasksRunning"], 1);
+    // Who leads now has to be told by Mesos first what runs.
+    wait(|| {
+        let app: Value = serde_json::from_slice(&get(1, "/v2/apps/a").body).unwrap();
+        (app["app"]["tasksRunning"] == 1).then_some(()).ok_or_else(|| app.to_string())
+    });
 
     // Who abdicates leaves none.
     rig.marathon.start().unwrap();
