@@ -8,7 +8,7 @@ mod sim;
 use microscaler::api::portion::Portion;
 use microscaler::api::protection::{PreemptionBudget, Protection};
 use microscaler::api::template::{Operator, Requirement};
-use microscaler::api::validated::{App, BaseKind, FallbackTo, Spread, TargetValue, Version};
+use microscaler::api::validated::{App, BaseKind, Rung, Spread, StandIn, TargetValue, Version};
 use microscaler::backend::End;
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AgentIx, Reading, TaskPhase};
@@ -56,6 +56,18 @@ fn a_budget() -> impl Strategy<Value = Option<PreemptionBudget>> {
     prop_oneof![3 => Just(None), 1 => some.prop_map(Some)]
 }
 
+fn a_ladder() -> impl Strategy<Value = Vec<Rung>> {
+    let at_once = |to| vec![Rung { to, after_ms: 0 }];
+    prop_oneof![
+        2 => Just(Vec::new()),
+        2 => (0..5_i64).prop_map(move |replicas| at_once(StandIn::Replicas(replicas))),
+        1 => (1..10_u64, 0..5_i64).prop_map(move |(seconds, replicas)| {
+            let most = at_once(StandIn::LastMax { window_ms: 1000 * seconds });
+            [most, vec![Rung { to: StandIn::Replicas(replicas), after_ms: 1000 }]].concat()
+        }),
+    ]
+}
+
 prop_compose! {
     fn a_protection()(
         protect_for_milliseconds in prop_oneof![Just(0_i64), Just(0), Just(2000)],
@@ -82,7 +94,7 @@ prop_compose! {
         (weight, of_rest) in (1..4_i64, 1..4_i64),
         spread in any::<bool>(),
         only_x in 0..5,
-        fallback in prop_oneof![Just(FallbackTo::Hold), (0..5_i64).prop_map(FallbackTo::Replicas)],
+        ladder in a_ladder(),
         surge in 1..3_i64,
         protection in a_protection(),
         base in prop_oneof![
@@ -108,7 +120,7 @@ prop_compose! {
             let (attribute, values) = ("rack".to_owned(), Some(vec!["x".to_owned()]));
             app.requirements = vec![Requirement { attribute, operator: Operator::In, values }];
         }
-        app.fallback = fallback;
+        app.demand.iter_mut().for_each(|metric| metric.ladder.clone_from(&ladder));
         (app.max_surge, app.protection) = (surge, protection);
         app.base = base;
         app

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
+use super::fallback::{Fallback, Rung};
 use super::marathon::MarathonTerms;
 use super::protection::Protection;
 use super::status::AppStatus;
@@ -46,6 +47,9 @@ use super::template::{Placement, Template};
     validation = Rule::new("!has(self.demand) || self.demand.filter(d, has(d.remainder)).size() <= 1")
         .message("remainder may be named only once")
         .field_path(".demand"),
+    validation = Rule::new("!has(self.fallback) || !has(self.fallbacks)")
+        .message("name fallback or fallbacks, not both")
+        .field_path(".fallbacks"),
     validation = Rule::new("has(self.template) || has(self.marathonApp)")
         .message("name a template; or marathonApp, an app of a Marathon that is to be scaled; or both, to have it made under that name")
         .field_path(".template"),
@@ -95,9 +99,14 @@ pub struct MicroscaledAppSpec {
     #[schemars(length(min = 1, max = 2048))]
     pub formula: Option<String>,
 
-    /// What to do when a metric has been stale for too long.
+    /// What stands in for a metric that is stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+
+    /// The same, where several are to be tried in their order, or one after the other as time goes by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub fallbacks: Vec<Rung>,
 
     /// Damping, as in HPA v2; also in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,20 +174,6 @@ pub enum Mode {
     Enforce,
     Observe,
 }
-
-/// What to do when a metric has been stale for too long. Exactly one is named; the default is hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Fallback {
-    /// Keep what was wanted last.
-    Hold(Hold),
-    /// Want this many replicas.
-    Replicas(#[schemars(range(min = 0, max = 100_000))] i32),
-}
-
-/// Keep what was wanted last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Hold {}
 
 /// How a changed template is rolled out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use super::app::{self, Fallback, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
+use super::app::{self, MicroscaledApp, Mode, PolicyKind, SelectPolicy};
 use super::container::{Containerizer, Launch};
-use super::demand::{Demand, Forecast, Role, Source};
+use super::demand::{Forecast, Role, Source};
 use super::marathon::{Capacity, Fixed, Marathon, MarathonTerms};
 use super::pool::{Amounts, Backend, Mesos, MicroscalingPool};
 use super::protection::{PreemptionBudget, Protection};
@@ -17,9 +17,11 @@ use crate::demand::schedule::Windows;
 use crate::policy::resources::Resources;
 
 mod formula;
+mod ladder;
 mod target;
 
 pub use formula::Formula;
+pub use ladder::{Rung, StandIn};
 pub use target::{TargetValue, Wait};
 
 /// `namespace/name` of an app or a pool; cheap to clone, ordered as that text: `a-b/x` comes before `a/x`.
@@ -105,7 +107,6 @@ pub struct App {
     pub remainder: Option<i64>,
     /// In place of the largest of what metrics ask for.
     pub formula: Option<Formula>,
-    pub fallback: FallbackTo,
     pub up: Damping,
     pub down: Damping,
     pub suspended: bool,
@@ -156,16 +157,10 @@ pub struct Metric {
     pub role: Role,
     /// Age in milliseconds beyond which the value is not believed. `u64::MAX`: never stale.
     pub stale_after_ms: u64,
+    /// What stands in when it is stale. Empty: what was wanted last.
+    pub ladder: Vec<Rung>,
     /// How it is foreseen, if it is.
     pub forecast: Option<Foresight>,
-}
-
-impl Metric {
-    /// It asks for replicas, and so something may stand in for it.
-    #[must_use]
-    pub fn asks(&self) -> bool {
-        matches!(self.role, Role::Demand | Role::Floor)
-    }
 }
 
 /// How a metric is foreseen, in milliseconds.
@@ -177,13 +172,6 @@ pub struct Foresight {
     pub step_ms: u64,
     /// So many steps are kept.
     pub steps: usize,
-}
-
-/// What stands in for a metric that has been stale for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FallbackTo {
-    Hold,
-    Replicas(i64),
 }
 
 /// Damping in one direction, in milliseconds.
@@ -302,13 +290,9 @@ impl App {
             replicas: spec.replicas.into(),
             min: spec.min_replicas.into(),
             max: spec.max_replicas.map_or(i64::MAX, i64::from),
-            demand: (0..spec.demand.len()).filter_map(|i| metric(i, &spec.demand).transpose()).collect::<Result<_, _>>()?,
+            demand: (0..spec.demand.len()).filter_map(|i| metric(i, spec).transpose()).collect::<Result<_, _>>()?,
             remainder,
             formula: formula(spec)?,
-            fallback: match spec.fallback {
-                Some(Fallback::Replicas(n)) => FallbackTo::Replicas(n.into()),
-                Some(Fallback::Hold(_)) | None => FallbackTo::Hold,
-            },
             up: damping(behavior.scale_up.as_ref(), 0),
             down: damping(behavior.scale_down.as_ref(), DEFAULT_DOWN_WINDOW_MS),
             suspended: spec.suspend,
@@ -404,8 +388,8 @@ fn formula(spec: &app::MicroscaledAppSpec) -> Result<Option<Formula>, Invalid> {
     Formula::compile(source, metrics().map(|(_, demand)| demand.name.as_str())).map(Some).map_err(invalid)
 }
 
-fn metric(index: usize, all: &[Demand]) -> Result<Option<Metric>, Invalid> {
-    let demand = &all[index];
+fn metric(index: usize, spec: &app::MicroscaledAppSpec) -> Result<Option<Metric>, Invalid> {
+    let (all, demand) = (&spec.demand, &spec.demand[index]);
     let field = |name: &str| format!("spec.demand[{index}].{name}");
     if let Source::Schedule(spec) = &demand.source {
         Windows::read(spec).map_err(|error| Invalid::Field {
@@ -432,6 +416,7 @@ fn metric(index: usize, all: &[Demand]) -> Result<Option<Metric>, Invalid> {
         target,
         role: demand.role,
         stale_after_ms,
+        ladder: ladder::read(index, spec)?,
         forecast,
     }))
 }

@@ -133,10 +133,10 @@ fn reach(limit: &RateLimit, start: i64, up: bool) -> i64 {
 
 /// The extreme of a sliding window: only values that no newer one outdoes, the answer first, with the last time each was seen.
 #[derive(Clone, Debug, Default)]
-struct Window(VecDeque<(i64, Millis)>);
+pub(super) struct Window(VecDeque<(i64, Millis)>);
 
 impl Window {
-    fn note(&mut self, value: i64, now: Millis, window_ms: u64, outdoes: impl Fn(i64, i64) -> bool) {
+    pub fn note(&mut self, value: i64, now: Millis, window_ms: u64, outdoes: impl Fn(i64, i64) -> bool) {
         while self.0.back().is_some_and(|(older, _)| outdoes(value, *older)) {
             self.0.pop_back();
         }
@@ -150,6 +150,12 @@ impl Window {
 
     fn answer(&self) -> Option<i64> {
         self.0.front().map(|(value, _)| *value)
+    }
+
+    /// The answer of a shorter window that ends with the last value.
+    pub fn within(&self, window_ms: u64) -> Option<i64> {
+        let (_, until) = self.0.back()?;
+        self.0.iter().find(|(_, at)| at + window_ms > *until).map(|(value, _)| *value)
     }
 
     /// When the answer leaves the window.

@@ -16,6 +16,7 @@
 //! | demand → replicas: what the metrics ask for together | `want` |
 //! | the roles of metrics | `combine` |
 //! | what counts only in windows of time | `schedule` |
+//! | what stands in for metrics that are stale | `fallback` |
 //! | one metric → replicas, by its target | `target` |
 //! | a bound for how long messages wait; what arrives and gets done, learnt | `wait`, `estimator`, `busy`, `latency` |
 //! | the Microscaling Engine's controllers | `pace` |
@@ -56,6 +57,7 @@ mod combine;
 mod damp;
 mod decide;
 mod estimator;
+mod fallback;
 mod groups;
 mod judgement;
 mod latency;

@@ -124,6 +124,15 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
 }
 
+/// What stands in for a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The most that it asked for in this time before its last value.
+    LastMax { window_ms: u64 },
+    /// Another metric.
+    Metric(Arc<str>),
+}
+
 /// One reason for a verdict. Its words are what users read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
@@ -229,6 +238,12 @@ pub enum Reason {
     },
     Fallback {
         name: Arc<str>,
+        replicas: i64,
+    },
+    /// A metric that is stale, and what stands in for it.
+    StandsIn {
+        name: Arc<str>,
+        by: By,
         replicas: i64,
     },
     /// The pool is full: how many of its tasks the apps of these priorities hold, which are more important (or, when there are

@@ -43,7 +43,7 @@ pub(super) fn said(metric: &Metric, reading: &Reading) -> Option<Said> {
     };
     // Outside its window, it counts for nothing in a formula.
     let value = Some(reading.value.map_or(0.0, |(value, _)| value));
-    Some(Said { state, value, old: false, replicas, holds: false, reason, wake_at: None })
+    Some(Said { state, value, stale_ms: None, replicas, holds: false, reason, wake_at: None })
 }
 
 fn effect(metric: &Metric) -> Option<Effect> {

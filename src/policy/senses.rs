@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::busy::Busy;
+use super::damp::Window;
+use super::fallback;
 use super::latency::StartLatency;
 use super::pace::{Controller, Pace};
 use super::plan::Reason;
@@ -19,6 +21,16 @@ pub(super) struct Senses {
     busy: Busy,
     queues: BTreeMap<Arc<str>, (TargetValue, Queue)>,
     paces: BTreeMap<Arc<str>, (TargetValue, Pace)>,
+    /// What metrics asked for of late that may have to stand in for themselves.
+    recent: BTreeMap<Arc<str>, (TargetValue, Recent)>,
+}
+
+/// What a metric asked for of late.
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    /// It held until the next one.
+    last: Option<i64>,
+    most: Window,
 }
 
 impl Senses {
@@ -38,6 +50,23 @@ impl Senses {
             self.busy.observe(ready, now, lag_ms.saturating_add(MOST_LAG_MS + 1000));
         }
         self.start.ms()
+    }
+
+    /// Remembers that the metric asks for so many, if that may have to stand in for it.
+    pub fn remember(&mut self, metric: &Metric, replicas: i64, now: Millis) {
+        let window_ms = fallback::remembered_ms(metric);
+        if window_ms > 0 {
+            let recent = of(&mut self.recent, metric, Recent::default);
+            let last = recent.last.replace(replicas).unwrap_or(replicas);
+            for replicas in [last, replicas] {
+                recent.most.note(replicas, now, window_ms, |newer, older| newer >= older);
+            }
+        }
+    }
+
+    /// The most that the metric asked for in this time before its last value.
+    pub fn last_max(&self, metric: &Metric, window_ms: u64) -> Option<i64> {
+        self.recent.get(&metric.name)?.1.most.within(window_ms)
     }
 
     /// The Microscaling Engine's controllers.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::claim::Claim;
-use super::plan::{Plan, Reason, Unknown, Verdict};
+use super::plan::{By, Plan, Reason, Unknown, Verdict};
 use super::resources::Resources;
 use super::seat::{Seat, Short};
 use super::sparing::Withheld;
@@ -141,8 +141,9 @@ fn reasons(seat: &Seat, pool: &Overview, verdict: &Verdict, gives: &BTreeMap<&Ke
         let (failures, last) = (crash.failures, crash.message.clone());
         reasons.push(Reason::Crashing { failures, version: app.version, last, retry_in_ms });
     }
-    let is_blind =
-        |reason: &&Reason| matches!(reason, Reason::NoData { .. } | Reason::NoFormula { .. } | Reason::Fallback { .. });
+    let is_blind = |reason: &&Reason| {
+        matches!(reason, Reason::NoData { .. } | Reason::NoFormula { .. } | Reason::Fallback { .. } | Reason::StandsIn { .. })
+    };
     reasons.extend(asked.reasons.iter().filter(is_blind).cloned());
     if verdict.granted < verdict.wanted {
         shortage(seat, pool, verdict, &mut reasons);
@@ -212,6 +213,15 @@ impl Plan {
     }
 }
 
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LastMax { window_ms } => write!(f, "the most of its last {}", Time(*window_ms)),
+            Self::Metric(name) => f.write_str(name),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = |up: bool| if up { "growth" } else { "shrinking" };
@@ -257,6 +267,9 @@ impl fmt::Display for Reason {
             }
             Self::Fallback { name, replicas } => {
                 write!(f, "metric {name} has no value: falling back to {}", Count(*replicas, "replica"))
+            }
+            Self::StandsIn { name, by, replicas } => {
+                write!(f, "metric {name} has no value: {by} stands in with {}", Count(*replicas, "replica"))
             }
             Self::PoolFull { wanted, granted, some_agents, priorities: (first, last), held_above, all } => {
                 let full = if *some_agents { "the agents that it may use are full" } else { "pool full" };

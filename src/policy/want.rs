@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::combine::{Basis, Word, combine};
+use super::fallback;
 use super::plan::{Reason, Unknown};
 use super::schedule;
 use super::senses::Senses;
 use super::target::{self, Answer, Sample, float, round_up};
 use super::world::{Foreseen, Millis, Reading};
+use crate::api::demand::Role;
 use crate::api::status::DemandState;
-use crate::api::validated::{App, FallbackTo, Formula, Metric, TargetValue};
+use crate::api::validated::{App, Formula, Metric, TargetValue};
 
 /// What an app's demand asks for, before damping.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +44,8 @@ pub(super) struct Said {
     pub state: DemandState,
     /// As far as it can be believed.
     pub value: Option<f64>,
-    /// It is too old, or there has been none for too long.
-    pub old: bool,
+    /// How long it has been too old, or there has been none for too long.
+    pub stale_ms: Option<u64>,
     pub replicas: Option<i64>,
     /// Nothing may be given up on the strength of this.
     pub holds: bool,
@@ -61,11 +63,13 @@ pub(super) fn asked(app: &App, readings: &[Reading], standing: Standing, senses:
         let scheduled = readings.get(i).and_then(|reading| schedule::said(metric, reading));
         scheduled.unwrap_or_else(|| judge(app, i, readings, standing, senses, now))
     };
-    let said: Vec<Said> = app.demand.iter().enumerate().map(&mut judged).collect();
+    let mut said: Vec<Said> = app.demand.iter().enumerate().map(&mut judged).collect();
+    fallback::stand_in(app, &mut said, senses, now);
     let (basis, formula) = match &app.formula {
-        Some(formula) => by_formula(app, formula, &said, standing),
+        Some(formula) => by_formula(formula, &said, standing),
         None => (Basis::Demand, None),
     };
+    remember(app, &said, formula.as_ref(), senses, now);
     let words: Vec<Word> = app.demand.iter().zip(&said).map(|(metric, said)| said.word(metric)).collect();
     let combined = combine(&words, basis, standing.current);
     let replicas = combined.replicas.clamp(app.min, app.max);
@@ -97,22 +101,33 @@ impl Said {
 }
 
 /// What the formula asks for, or what stands in for it, and why.
-fn by_formula(app: &App, formula: &Formula, said: &[Said], standing: Standing) -> (Basis, Option<Reason>) {
+fn by_formula(formula: &Formula, said: &[Said], standing: Standing) -> (Basis, Option<Reason>) {
     let known = |replicas, unsure| Basis::Formula { replicas: Some(replicas), unsure };
     let unknown = Basis::Formula { replicas: None, unsure: true };
-    if let Some(missing) = formula.inputs().find(|place| said[*place].value.is_none()) {
-        return match app.fallback {
-            FallbackTo::Replicas(replicas) if said[missing].old => {
-                (known(replicas, false), Some(Reason::Fallback { name: app.demand[missing].name.clone(), replicas }))
-            }
-            _ => (unknown, None),
-        };
+    let missing = || formula.inputs().filter(|place| said[*place].value.is_none());
+    if missing().next().is_some() {
+        // What stands in for a value stands in for the formula as a whole.
+        let stand_ins: Option<Vec<i64>> = missing().map(|place| said[place].replicas).collect();
+        return (stand_ins.and_then(|all| all.into_iter().max()).map_or(unknown, |most| known(most, false)), None);
     }
     let unsure = formula.inputs().any(|place| said[place].state != DemandState::Fresh);
     let value = |place: usize| said[place].value.unwrap_or_default();
     match formula.replicas(value, [float(standing.current), float(standing.ready)]) {
         Ok(replicas) => (known(round_up(replicas), unsure), Some(Reason::Formula { replicas: round_up(replicas) })),
         Err(why) => (unknown, Some(Reason::NoFormula { why: why.into(), holding: standing.current })),
+    }
+}
+
+/// Remembers what metrics ask for, or a formula by them, for when they are stale.
+fn remember(app: &App, said: &[Said], formula: Option<&Reason>, senses: &mut Senses, now: Millis) {
+    for (metric, said) in app.demand.iter().zip(said).filter(|(_, said)| said.value.is_some()) {
+        let replicas = match (metric.role, formula) {
+            (Role::Input, Some(Reason::Formula { replicas })) => Some(*replicas),
+            _ => said.replicas,
+        };
+        if let Some(replicas) = replicas {
+            senses.remember(metric, replicas, now);
+        }
     }
 }
 
@@ -150,15 +165,9 @@ fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, sens
         _ if old => DemandState::Stale,
         _ => DemandState::Fresh,
     };
+    let stale_ms = old.then(|| age - metric.stale_after_ms);
     let wake_at = (!old).then(|| at.checked_add(metric.stale_after_ms)?.checked_add(1)).flatten();
     let name = metric.name.clone();
-    if old
-        && metric.asks()
-        && let FallbackTo::Replicas(replicas) = app.fallback
-    {
-        let reason = Reason::Fallback { name, replicas };
-        return Said { state, value: None, old, replicas: Some(replicas), holds: false, reason, wake_at: None };
-    }
     let value = usable.filter(|_| !old).map(|(value, _)| value);
     let sample = |value, at| Sample { value, at, readings, standing, now };
     let answer = usable.filter(|_| !old).map(|(value, at)| target::replicas(app, metric, sample(value, at), senses));
@@ -169,7 +178,7 @@ fn judge(app: &App, index: usize, readings: &[Reading], standing: Standing, sens
         (DemandState::Fresh, Some(Answer { reason, .. })) => reason,
         _ => Reason::NoData { name, state, why: why(reading, age), holding: standing.current.clamp(app.min, app.max) },
     };
-    Said { state, value, old, replicas, holds: state != DemandState::Fresh, reason, wake_at }
+    Said { state, value, stale_ms, replicas, holds: state != DemandState::Fresh, reason, wake_at }
 }
 
 /// What is asked for, or what will be within the horizon if that is more; and when the one may change to the other.
@@ -301,6 +310,47 @@ mod tests {
             let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
             assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
         }
+    }
+
+    /// What is wanted of an app without replicas once the value of `load`, one for each, has been stale for so long, after it had been 9
+    /// for 1.5 s and then 4.
+    fn on_the_ladder(rungs: &serde_json::Value, stale_ms: u64, spare: Reading) -> Asked {
+        let app = app(
+            "a",
+            json!({"fallbacks": rungs, "demand": [
+                {"name": "load", "push": {}, "target": {"averageValue": 1}, "staleAfterMilliseconds": 1000},
+                {"name": "spare", "push": {}, "target": {"averageValue": 1}, "role": "Input"},
+            ]}),
+        );
+        let (mut senses, last) = (Senses::default(), NOW - stale_ms - 1000);
+        for (value, at) in [(9.0, last - 1500), (4.0, last), (4.0, last + 1000)] {
+            super::asked(&app, &[reading(value, at), spare.clone()], self::at(5), &mut senses, at);
+        }
+        super::asked(&app, &[reading(4.0, last), spare], self::at(0), &mut senses, NOW)
+    }
+
+    #[test]
+    fn rungs_stand_in_one_after_the_other() {
+        let rungs = json!([{"metric": "spare"}, {"lastMax": {"windowSeconds": 2}}, {"replicas": 3, "afterMilliseconds": 5000}]);
+        let (none, six) = (Reading::default(), reading(6.0, NOW));
+        let of = |stale_ms, spare: &Reading| on_the_ladder(&rungs, stale_ms, spare.clone()).replicas;
+        assert_eq!((of(100, &six), of(100, &none), of(4999, &six), of(5000, &six)), (6, 9, 6, 3), "from nothing, too");
+        let by_spare = on_the_ladder(&rungs, 100, six);
+        assert_eq!(by_spare.reasons[0].to_string(), "metric load has no value: spare stands in with 6 replicas");
+        assert_eq!(by_spare.wake_at, Some(NOW + 4900), "the next rung's time");
+        let by_most = on_the_ladder(&rungs, 100, none.clone()).reasons[0].to_string();
+        assert_eq!(by_most, "metric load has no value: the most of its last 2 s stands in with 9 replicas");
+        let short = json!([{"lastMax": {"windowSeconds": 1}}]);
+        assert_eq!(on_the_ladder(&short, 100, none).replicas, 4, "9 was longer ago");
+    }
+
+    #[test]
+    fn before_the_first_rung_and_after_the_last_what_was_wanted_is_kept() {
+        let later = json!([{"replicas": 3, "afterMilliseconds": 5000}, {"metric": "spare", "afterMilliseconds": 9000}]);
+        let of = |stale_ms| on_the_ladder(&later, stale_ms, Reading::default()).replicas;
+        assert_eq!((of(4999), of(5000), of(9000)), (0, 3, 0));
+        let none = with_second(None, Reading::default(), 9);
+        assert_eq!(none.replicas, 9);
     }
 
     /// By a formula of two metrics, with a veto besides.

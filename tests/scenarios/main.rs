@@ -22,7 +22,7 @@ use microscaler::api::app::{PolicyKind, SelectPolicy};
 use microscaler::api::portion::Portion;
 use microscaler::api::protection::PreemptionBudget;
 use microscaler::api::template::{Operator, Requirement};
-use microscaler::api::validated::{App, FallbackTo, RateLimit, Spread, TargetValue, Version};
+use microscaler::api::validated::{App, RateLimit, Rung, Spread, StandIn, TargetValue, Version};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::AgentIx;
@@ -223,6 +223,20 @@ fn thousandths(text: &str) -> i64 {
     (text.parse::<f64>().unwrap() * 1000.0) as i64
 }
 
+/// What stands in for a metric: `max:4000,3@9000` is the most of its last 4 s, and after it has been stale for 9 s, 3 replicas.
+fn ladder(text: &str) -> Vec<Rung> {
+    let one = |text: &str| {
+        let (to, after_ms) = text.split_once('@').unwrap_or((text, "0"));
+        let to = match to.strip_prefix("max:") {
+            Some(window_ms) => StandIn::LastMax { window_ms: window_ms.parse().unwrap() },
+            None if to == "hold" => StandIn::Hold,
+            None => StandIn::Replicas(to.parse().unwrap()),
+        };
+        Rung { to, after_ms: after_ms.parse().unwrap() }
+    };
+    text.split(',').map(one).collect()
+}
+
 /// One word of an app: `priority=1`.
 fn set(app: &mut App, word: &str) {
     let (name, value) = word.split_once('=').unwrap();
@@ -247,7 +261,7 @@ fn set(app: &mut App, word: &str) {
         "value" => app.demand = vec![metric("load", TargetValue::Value(value.parse().unwrap()), 60_000)],
         "stale" => app.demand.iter_mut().for_each(|metric| metric.stale_after_ms = value.parse().unwrap()),
         "remainder" => app.remainder = Some(number()),
-        "fallback" => app.fallback = FallbackTo::Replicas(number()),
+        "fallback" => app.demand.iter_mut().for_each(|metric| metric.ladder = ladder(value)),
         "up" => app.up.limits = limits(),
         "down" => app.down.limits = limits(),
         "up-window" => app.up.window_ms = value.parse().unwrap(),

@@ -29,7 +29,15 @@ pub fn app(name: &str) -> App {
 
 /// A pushed metric with this target.
 pub fn metric(name: &str, target: TargetValue, stale_after_ms: u64) -> Metric {
-    Metric { name: name.into(), source: Source::Push(Push {}), target, role: Role::Demand, stale_after_ms, forecast: None }
+    Metric {
+        name: name.into(),
+        source: Source::Push(Push {}),
+        target,
+        role: Role::Demand,
+        stale_after_ms,
+        ladder: Vec::new(),
+        forecast: None,
+    }
 }
 
 /// How the cluster behaves.

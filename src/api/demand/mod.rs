@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fallback::Rung;
 use super::secret::SecretRef;
 
 mod azure_queue;
@@ -63,6 +64,9 @@ pub use tls::Tls;
     validation = Rule::new("!has(self.forecast) || (has(self.target) && has(self.target.averageValue))")
         .message("only what has a target of averageValue can be foreseen: it does not depend on how many replicas there are")
         .field_path(".forecast"),
+    validation = Rule::new("!has(self.fallbacks) || (!has(self.remainder) && !has(self.schedule) && self.role != 'Veto')")
+        .message("nothing stands in for remainder, schedule and the role Veto")
+        .field_path(".fallbacks"),
 )]
 pub struct Demand {
     /// Name of the metric, unique within the app. It is part of the push address.
@@ -84,7 +88,12 @@ pub struct Demand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
 
-    /// A value older than this is not believed any more: the app's fallback takes over. Default: 60000 for what is pushed or published,
+    /// What stands in while the metric is stale, in this order. Default: the app's fallback or fallbacks; for Cap and Input, hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub fallbacks: Vec<Rung>,
+
+    /// A value older than this is not believed any more: what stands in for it takes over. Default: 60000 for what is pushed or published,
     /// 150000 for openTelemetry, 5000 for what is polled (and never less than five polls), not used by simulated and schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400_000))]

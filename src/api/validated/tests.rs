@@ -33,7 +33,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((app.key.as_str(), app.pool.as_str(), app.generation), ("default/search", "default/default", 3));
     assert_eq!((app.priority, app.replicas, app.min, app.max, app.max_surge), (100, 1, 0, i64::MAX, 1));
     assert_eq!((app.up.window_ms, app.down.window_ms), (0, 2000));
-    assert_eq!((app.fallback, app.spread, app.remainder), (FallbackTo::Hold, Spread::Pack, None));
+    assert_eq!((app.spread, app.remainder), (Spread::Pack, None));
     assert!(!app.suspended && !app.observed_only && app.demand.is_empty());
 }
 
@@ -190,4 +190,43 @@ fn the_version_is_of_what_a_running_task_cannot_take_on() {
     assert_ne!(with("command", json!(["/bin/search --deep"])), version(base.clone()));
     assert_ne!(with("env", json!([])), version(base.clone()));
     assert_ne!(with("ports", json!([{"name": "web"}])), version(base.clone()));
+}
+
+#[test]
+fn what_stands_in_is_resolved_for_each_metric() {
+    let read = |of_app: serde_json::Value, own: serde_json::Value| {
+        let demand = json!([
+            {"name": "rest", "remainder": {}},
+            {"name": "a", "push": {}, "target": {"value": 1}, "fallbacks": own},
+            {"name": "b", "push": {}, "target": {"value": 1}, "role": "Cap"},
+            {"name": "c", "push": {}, "role": "Veto"},
+        ]);
+        let mut spec = json!({ "demand": demand });
+        spec.as_object_mut().unwrap().extend(of_app.as_object().unwrap().clone());
+        let ladders = |app: App| app.demand.into_iter().map(|metric| metric.ladder).collect::<Vec<_>>();
+        App::read(&app(spec)).map(ladders).map_err(|error| error.to_string())
+    };
+    let replicas = |count, after_ms| Rung { to: StandIn::Replicas(count), after_ms };
+    let one = read(json!({"fallback": {"replicas": 3}}), json!([]));
+    assert_eq!(one, Ok(vec![vec![replicas(3, 0)], vec![], vec![]]), "a cap and a veto ask for nothing");
+    let own = json!([{"metric": "b"}, {"replicas": 2, "afterMilliseconds": 9}, {"replicas": 4}]);
+    let by_b = Rung { to: StandIn::Metric(1), after_ms: 0 };
+    assert_eq!(read(json!({"fallbacks": [{"replicas": 7}]}), own).unwrap()[0], [by_b, replicas(2, 9), replicas(4, 9)]);
+    let refused = |of_app, own| read(of_app, own).unwrap_err();
+    assert_eq!(
+        refused(json!({}), json!([{"metric": "a"}])),
+        "spec.demand[1].fallbacks[0].metric: a metric cannot stand in for itself"
+    );
+    assert_eq!(
+        refused(json!({"fallback": {"metric": "c"}}), json!([])),
+        "spec.fallback.metric: c has no target, and so asks for nothing"
+    );
+    assert_eq!(
+        refused(json!({"fallbacks": [{"hold": {}}, {"metric": "x"}]}), json!([])),
+        "spec.fallbacks[1].metric: no metric of the app is called x"
+    );
+    assert_eq!(
+        refused(json!({}), json!([{"hold": {}, "afterMilliseconds": 5}, {"replicas": 1, "afterMilliseconds": 4}])),
+        "spec.demand[1].fallbacks[1].afterMilliseconds: is less than for the one before it (5)"
+    );
 }
