@@ -11,6 +11,8 @@ use crate::api::validated::Panic;
 /// What is remembered of what was asked for. Time goes in steps, so that within one nothing changes by itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bursts {
+    /// What this was told by; where that changes, it begins anew.
+    panic: Option<Panic>,
     /// What is known since the first step; `None`: nothing yet.
     course: Option<Course>,
     /// The fading maximum, in a panic.
@@ -46,6 +48,9 @@ pub(super) struct Kept {
 impl Bursts {
     /// What is wanted where so many replicas are asked for: never fewer.
     pub fn keep(&mut self, panic: Panic, asked: i64, now: Millis) -> Kept {
+        if self.panic != Some(panic) {
+            *self = Self { panic: Some(panic), ..Self::default() };
+        }
         let (step, value) = (now / panic.step_ms, float(asked));
         let mut course = self.course.unwrap_or(Course { step, last: value, short: value, long: value });
         let past_ms = float_of(step.saturating_sub(course.step).saturating_mul(panic.step_ms));
@@ -54,11 +59,12 @@ impl Bursts {
             most.level = (most.level * fading).max(course.last);
         }
         course.pass(step, past_ms, panic);
-        course.last = value;
+        let last = std::mem::replace(&mut course.last, value);
         self.course = Some(course);
         let is_over = course.is_over(panic);
         if is_over {
-            self.most = Some(Most { over_at: step, ..self.most.unwrap_or(Most { level: value, over_at: step }) });
+            let level = self.most.map_or(last.max(value), |most| most.level);
+            self.most = Some(Most { level, over_at: step });
         }
         let stable_steps = panic.stable_ms / panic.step_ms;
         let is_past = |most: &Most| step.saturating_sub(most.over_at) >= stable_steps && most.level.round() <= value;
@@ -137,6 +143,16 @@ mod tests {
     fn long_after_a_burst_there_is_no_panic() {
         assert_eq!(last(&[(2, 60_000), (20, 300_000), (2, 500)]), 2);
         assert_eq!(play(&[(2, 60_000), (20, 300_000)]).last().map(|(_, kept)| kept.wake_at), Some(None));
+    }
+
+    #[test]
+    fn with_other_windows_it_begins_anew() {
+        let mut bursts = Bursts::default();
+        let hasty = Panic { window_ms: 100, stable_ms: 1000, threshold: 2.0, step_ms: 12 };
+        assert_eq!((bursts.keep(hasty, 2, 60_000).replicas, bursts.keep(hasty, 20, 60_100).replicas), (2, 20));
+        assert_eq!(bursts.keep(hasty, 2, 60_200).replicas, 20);
+        assert_eq!(bursts.keep(PANIC, 2, 60_210).replicas, 2);
+        assert_eq!((bursts.keep(PANIC, 20, 61_000).replicas, bursts.keep(PANIC, 2, 66_000).replicas), (20, 20));
     }
 
     #[test]
