@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::demand::Demand;
 use super::fallback::{Fallback, Rung};
 use super::marathon::MarathonTerms;
+use super::panic::Panic;
 use super::protection::Protection;
 use super::status::AppStatus;
 use super::template::{Placement, Template};
@@ -201,6 +202,9 @@ pub struct Behavior {
     /// Damping of shrinking. Default: a stabilization window of 2 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScalingRules>,
+    /// What a burst of demand leaves behind. Default: nothing but what the stabilization windows hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<Panic>,
 }
 
 /// Damping in one direction.

@@ -5,6 +5,7 @@
 //! | `MicroscaledApp`: priority, replicas, damping | [`app`] |
 //! | its demand metrics and their targets | [`demand`] |
 //! | what stands in for a metric that is stale | [`fallback`] |
+//! | bursts of demand | [`panic`] |
 //! | the container it runs and where | [`template`], [`container`], [`probe`] |
 //! | `MicroscalingPool`: the Mesos or Marathon that it runs on | [`pool`], [`marathon`] |
 //! | who is told when a pool is too small | [`scale_out`] |
@@ -25,6 +26,7 @@ pub mod crd;
 pub mod demand;
 pub mod fallback;
 pub mod marathon;
+pub mod panic;
 pub mod pool;
 pub mod portion;
 pub mod probe;

@@ -109,6 +109,7 @@ pub struct App {
     pub formula: Option<Formula>,
     pub up: Damping,
     pub down: Damping,
+    pub panic: Option<Panic>,
     pub suspended: bool,
     /// Decide and report, but do nothing.
     pub observed_only: bool,
@@ -182,6 +183,27 @@ pub struct Damping {
     pub select: SelectPolicy,
     /// `None`: 0.1 for value and utilization, and for rate and queue on the way down; 0 else.
     pub tolerance: Option<f64>,
+}
+
+/// How bursts are told from what is usual, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Panic {
+    /// Over which demand has to be high.
+    pub window_ms: u64,
+    /// Over which it is known what is usual.
+    pub stable_ms: u64,
+    /// How many times as much demand has to be.
+    pub threshold: f64,
+    /// How often it is looked at.
+    pub step_ms: u64,
+}
+
+impl Panic {
+    /// In which the most of a burst fades by half.
+    #[must_use]
+    pub fn half_life_ms(&self) -> u64 {
+        self.stable_ms / 2
+    }
 }
 
 /// At most so much change per period.
@@ -295,6 +317,7 @@ impl App {
             formula: formula(spec)?,
             up: damping(behavior.scale_up.as_ref(), 0),
             down: damping(behavior.scale_down.as_ref(), DEFAULT_DOWN_WINDOW_MS),
+            panic: behavior.panic.as_ref().map(panic),
             suspended: spec.suspend,
             observed_only: spec.mode == Mode::Observe,
             max_surge: spec.rollout.max_surge.into(),
@@ -480,6 +503,13 @@ fn damping(rules: Option<&app::ScalingRules>, default_window_ms: u64) -> Damping
         select: rules.select_policy,
         tolerance: rules.tolerance,
     }
+}
+
+fn panic(panic: &super::panic::Panic) -> Panic {
+    let stable_ms = unsigned(panic.stable_window_milliseconds.into());
+    let window_ms = panic.window_milliseconds.map_or(stable_ms / 10, |ms| unsigned(ms.into()));
+    let threshold = f64::from(panic.threshold_percent) / 100.0;
+    Panic { window_ms, stable_ms, threshold, step_ms: (window_ms / 8).max(1) }
 }
 
 fn spread(placement: &Placement) -> Spread {

@@ -55,12 +55,14 @@ fn judge(app: &App, view: &AppView, tally: Tally, memory: &mut AppMemory, now: M
     let start_ms = memory.senses.observe(app, &view.tasks, tally.ready, now);
     let standing = Standing { current, ready: tally.ready, since: memory.since.unwrap_or(now), start_ms };
     let mut asked = want::asked(app, &view.readings, standing, &mut memory.senses, now);
-    let damped = memory.damper.settle(app, current, asked.replicas, now);
-    asked.reasons.splice(0..0, damped.reason);
+    let kept = app.panic.map(|panic| memory.bursts.keep(panic, asked.replicas, now));
+    let (replicas, burst_ends) = kept.as_ref().map_or((asked.replicas, None), |kept| (kept.replicas, kept.wake_at));
+    let damped = memory.damper.settle(app, current, replicas, now);
+    asked.reasons.splice(0..0, damped.reason.into_iter().chain(kept.and_then(|kept| kept.reason)));
     memory.want = Some(damped.replicas);
     let crash = memory.crashes.review(app.version, &view.tasks, now);
     let retry_at = crash.as_ref().map(Crash::retry_at).filter(|at| *at > now);
-    let wakes = [asked.wake_at, damped.wake_at, retry_at, memory.crashes.wake_at(&view.tasks, now)];
+    let wakes = [asked.wake_at, burst_ends, damped.wake_at, retry_at, memory.crashes.wake_at(&view.tasks, now)];
     let wake_at = wakes.into_iter().flatten().min();
     let judgement = Judgement { want: damped.replicas, asked: Arc::new(asked), crash, wake_at };
     memory.settled = Settled::of(&judgement, current, view, tally);

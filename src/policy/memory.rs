@@ -7,6 +7,7 @@ use super::backoff::Crashes;
 use super::budget::Bucket;
 use super::damp::Damper;
 use super::judgement::Settled;
+use super::panic::Bursts;
 use super::plan::{Plan, StopReason};
 use super::senses::Senses;
 use super::world::{AgentIx, Millis, TaskPhase, World};
@@ -37,6 +38,7 @@ pub(super) struct AppMemory {
     /// Of its unreachable tasks, the most that were no longer waited for: if they come back, there are so many too many.
     pub given_up: i64,
     pub senses: Senses,
+    pub bursts: Bursts,
     pub damper: Damper,
     /// What the last judgement of its demand came to, if the next one may take it over.
     pub settled: Option<Settled>,

@@ -23,6 +23,7 @@
 //! | what these remember | `senses` |
 //! | stabilization windows and rate policies, as HPA | `damp` |
 //! | crash loops | `backoff` |
+//! | bursts, and what is left of them | `panic` |
 //! | all of that for one app, or what it came to before | `judgement` |
 //! | what one app brings to a decision | `claim` |
 //! | who gets the room, in which order | `allocate` |
@@ -64,6 +65,7 @@ mod latency;
 mod memory;
 mod offers;
 mod pace;
+mod panic;
 mod place;
 pub mod plan;
 mod preempt;

@@ -206,6 +206,12 @@ pub enum Reason {
         window_ms: u64,
         up: bool,
     },
+    /// A burst does, or what is left of it.
+    Burst {
+        asked: i64,
+        keeping: i64,
+        over: bool,
+    },
     /// A rate policy holds it.
     RateLimited {
         asked: i64,

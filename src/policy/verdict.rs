@@ -256,6 +256,9 @@ impl fmt::Display for Reason {
             Self::Stabilized { asked, window_ms, up } => {
                 write!(f, "{asked} asked for, {} held by a stabilization window of {}", way(*up), Time(*window_ms))
             }
+            Self::Burst { asked, keeping, over } => {
+                write!(f, "{asked} asked for, {keeping} kept {} a burst", if *over { "in" } else { "after" })
+            }
             Self::RateLimited { asked, up } => write!(f, "{asked} asked for, {} limited by its policies", way(*up)),
             Self::Disabled { asked, up } => write!(f, "{asked} asked for, {} is disabled", way(*up)),
             Self::Scheduled { name, replicas } => write!(f, "{} by schedule {name}", Count(*replicas, "replica")),

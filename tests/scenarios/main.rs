@@ -22,7 +22,7 @@ use microscaler::api::app::{PolicyKind, SelectPolicy};
 use microscaler::api::portion::Portion;
 use microscaler::api::protection::PreemptionBudget;
 use microscaler::api::template::{Operator, Requirement};
-use microscaler::api::validated::{App, RateLimit, Rung, Spread, StandIn, TargetValue, Version};
+use microscaler::api::validated::{App, Panic, RateLimit, Rung, Spread, StandIn, TargetValue, Version};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::AgentIx;
@@ -237,6 +237,12 @@ fn ladder(text: &str) -> Vec<Rung> {
     text.split(',').map(one).collect()
 }
 
+/// A stable window of so many milliseconds.
+fn panic(stable_ms: i64) -> Panic {
+    let stable_ms = u64::try_from(stable_ms).unwrap();
+    Panic { window_ms: stable_ms / 10, stable_ms, threshold: 2.0, step_ms: stable_ms / 80 }
+}
+
 /// One word of an app: `priority=1`.
 fn set(app: &mut App, word: &str) {
     let (name, value) = word.split_once('=').unwrap();
@@ -266,6 +272,7 @@ fn set(app: &mut App, word: &str) {
         "down" => app.down.limits = limits(),
         "up-window" => app.up.window_ms = value.parse().unwrap(),
         "down-window" => app.down.window_ms = value.parse().unwrap(),
+        "panic" => app.panic = Some(panic(number())),
         "no-down" => app.down.select = SelectPolicy::Disabled,
         "cpu" => app.size.cpu = thousandths(value),
         "memory" => app.size.memory = thousandths(value),
