@@ -195,7 +195,8 @@ async fn tls_is_spoken_with_what_the_secrets_hold_now() {
 
     // Without a certificate of our own, without knowing theirs, or without TLS, there is no answer.
     let failure = Fixture::of(tls(json!({}))).failure().await;
-    assert!(failure.contains("certificate required") || failure.contains("CertificateRequired"), "{failure}");
+    // Under TLS 1.3 the connection may be gone before the alert that tells why is read.
+    assert!(failure.starts_with(&format!("external scaler {address}: ")), "{failure}");
     let failure = Fixture::of(keda(address, &json!({"tls": {}}))).failure().await;
     assert!(failure.contains("certificate"), "{failure}");
     let failure = Fixture::of(keda(address, &json!({}))).failure().await;
