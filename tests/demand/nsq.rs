@@ -184,8 +184,8 @@ async fn over_tls_with_certificates_that_may_change() {
     let spec = |tls: Value| depth(json!({"nsqdHTTPAddresses": [address], "useHttps": true, "tls": tls}));
     let failure = Fixture::of(spec(json!({"ca": file("stranger.pem", stranger.pem())}))).failure().await;
     assert!(failure.contains("invalid peer certificate"), "{failure}");
-    let failure = Fixture::of(spec(json!({"ca": file("ca.pem", authority.pem())}))).failure().await;
-    assert!(failure.contains("CertificateRequired"), "we have none to show: {failure}");
+    // We have none to show. Under TLS 1.3 the connection may be gone before the alert that says so is read.
+    Fixture::of(spec(json!({"ca": file("ca.pem", authority.pem())}))).failure().await;
 
     let false_pair = stranger.issue("microscaler").unwrap();
     let (cert, key) = (file("cert.pem", &false_pair.certificate), file("key.pem", &false_pair.key));
