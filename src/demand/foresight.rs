@@ -1,7 +1,7 @@
 //! Feeds the forecast of one metric: with what it is, step by step, and with what it was before this process began. What it will be is
 //! reckoned up on a thread of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::engine::clock;
 use crate::forecast::Curve;
 use crate::forecast::forecaster::{Forecaster, Season, Solution};
 use crate::policy::world::Millis;
+use crate::store::file;
 
 /// A forecast takes no more than one part in so many of a processor.
 const SHARE: u32 = 50;
@@ -59,7 +60,7 @@ impl Foreseer {
             if clock::to_millis(begun) >= next_fit {
                 let problem = forecaster.problem(ahead);
                 let Ok(solution) = tokio::task::spawn_blocking(move || problem.solve()).await else { return };
-                next_fit = clock::now() + millis((clock::instant() - begun) * SHARE);
+                next_fit = clock::now() + clock::whole_ms((clock::instant() - begun) * SHARE);
                 forecaster.foresaw(&solution);
                 // As long as no value has come, nothing can be said.
                 if !solution.values.is_empty() {
@@ -129,23 +130,13 @@ impl Foreseer {
     }
 
     async fn save(&self, forecaster: &Forecaster) {
-        let Some(file) = &self.file else { return };
+        let Some(path) = &self.file else { return };
         let line = |(step, value): (u64, f64)| format!("{},{value}\n", step * self.terms.step_ms);
         let text: String = forecaster.history.known().map(line).collect();
-        if let Err(error) = write(file, &text).await {
-            warn!("{}: {error}: the history of {} of {} is not kept", file.display(), self.metric, self.app);
+        if let Err(error) = file::replace(path, text.as_bytes()).await {
+            warn!("{}: {error}: the history of {} of {} is not kept", path.display(), self.metric, self.app);
         }
     }
-}
-
-/// Either the old text or the new one is there, whatever happens meanwhile.
-async fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(parent) = file.parent() {
-        tokio::fs::create_dir_all(parent).await?;
-    }
-    let new = file.with_extension("new");
-    tokio::fs::write(&new, text).await?;
-    tokio::fs::rename(&new, file).await
 }
 
 /// `milliseconds,value`, as in a trace; milliseconds are those of the wall clock since 1970.
@@ -175,8 +166,4 @@ impl Calendar {
     fn begins(&self, step: u64) -> Millis {
         (step * self.step_ms).saturating_sub(self.offset_ms)
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
