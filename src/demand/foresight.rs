@@ -2,15 +2,14 @@
 //! reckoned up on a thread of its own.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::board::Board;
+use super::Gauge;
 use super::past::Past;
-use crate::api::validated::{Foresight, Key};
+use crate::api::validated::Foresight;
 use crate::engine::clock;
 use crate::forecast::Curve;
 use crate::forecast::forecaster::{Forecaster, Season, Solution};
@@ -26,9 +25,7 @@ const SAVE_EVERY_MS: Millis = 60_000;
 
 /// One metric that is foreseen.
 pub struct Foreseer {
-    pub board: Arc<Board>,
-    pub app: Key,
-    pub metric: Arc<str>,
+    pub gauge: Gauge,
     pub terms: Foresight,
     /// Beyond this age, a value tells nothing any more.
     pub stale_after_ms: Millis,
@@ -75,7 +72,7 @@ impl Foreseer {
     }
 
     fn peak(&self) -> Option<f64> {
-        self.board.peak(&self.app, &self.metric, clock::now().saturating_sub(self.stale_after_ms))
+        self.gauge.peak(clock::now().saturating_sub(self.stale_after_ms))
     }
 
     fn tell(&self, forecaster: &Forecaster, solution: Solution, calendar: &Calendar) {
@@ -89,7 +86,7 @@ impl Foreseer {
             error: trust.error(),
             seasons: seasons.into_iter().map(|steps| steps as u64 * calendar.step_ms).collect(),
         };
-        self.board.foresee(&self.app, &self.metric, Arc::new(curve), clock::instant());
+        self.gauge.foresee(curve);
     }
 
     /// What was, by the metric's own source if that can tell, or else as it was written down.
@@ -102,7 +99,7 @@ impl Foreseer {
         for (at, value) in points.into_iter().filter(|(at, _)| *at < now) {
             forecaster.history.note(at / self.terms.step_ms, Some(value));
         }
-        debug!(app = %self.app, metric = %self.metric, steps = forecaster.history.known().count(), "history read");
+        debug!(app = %self.gauge.app, metric = %self.gauge.metric, steps = forecaster.history.known().count(), "history read");
     }
 
     async fn remembered(&self, now: u64) -> Option<Vec<(u64, f64)>> {
@@ -111,7 +108,7 @@ impl Foreseer {
         match past.read(now.saturating_sub(step_ms * steps as u64), now, step_ms).await {
             Ok(points) => Some(points),
             Err(why) => {
-                warn!(app = %self.app, metric = %self.metric, "its history cannot be read: {why}");
+                warn!(app = %self.gauge.app, metric = %self.gauge.metric, "its history cannot be read: {why}");
                 None
             }
         }
@@ -134,7 +131,7 @@ impl Foreseer {
         let line = |(step, value): (u64, f64)| format!("{},{value}\n", step * self.terms.step_ms);
         let text: String = forecaster.history.known().map(line).collect();
         if let Err(error) = file::replace(path, text.as_bytes()).await {
-            warn!("{}: {error}: the history of {} of {} is not kept", path.display(), self.metric, self.app);
+            warn!("{}: {error}: the history of {} of {} is not kept", path.display(), self.gauge.metric, self.gauge.app);
         }
     }
 }
