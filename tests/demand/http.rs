@@ -117,8 +117,7 @@ async fn a_server_that_goes_away_and_comes_back_is_found_again() {
     assert!((fixture.value().await - 5.0).abs() < 1e-9);
     server.shutdown_background();
     fixture.until_failure(&format!("GET http://{address}/: connection refused")).await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| (value - 5.0).abs() < 1e-9), "the value was lost");
+    fixture.failure_keeps(5.0).await;
     let (_, server) = serve_apart(&address.to_string(), "6");
     fixture.until_value(|value| (value - 6.0).abs() < 1e-9).await;
     server.shutdown_background();
