@@ -15,6 +15,7 @@ use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -24,13 +25,13 @@ use crate::fixture::Fixture;
 pub struct Https {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: Option<Runtime>,
 }
 
 impl Https {
     /// On this address. With `clients`, only to whom that authority knows.
     pub fn serve(address: &str, router: Router, authority: &Authority, clients: Option<&Authority>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -51,9 +52,14 @@ impl Https {
 
 impl Drop for Https {
     fn drop(&mut self) {
-        // A runtime that is dropped waits, which a test's own may not.
-        self.runtime.take().unwrap().shutdown_background();
+        end(self.runtime.take().unwrap());
     }
+}
+
+/// Ends what runs there, and waits until its address is free again.
+pub fn end(runtime: Runtime) {
+    // Inside of another runtime, that of the test, none may wait.
+    std::thread::spawn(|| drop(runtime)).join().unwrap();
 }
 
 /// With a certificate of this authority; with `clients`, only for whom that one knows.
