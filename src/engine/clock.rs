@@ -50,10 +50,10 @@ pub fn wall_age(moment: SystemTime) -> Duration {
     SystemTime::now().duration_since(moment).unwrap_or_default()
 }
 
-/// Whether this is more than `by` ahead by the wall clock.
+/// How long it is until then by the wall clock; zero for the past.
 #[must_use]
-pub fn is_ahead(moment: SystemTime, by: Duration) -> bool {
-    moment.duration_since(SystemTime::now()).is_ok_and(|ahead| ahead > by)
+pub fn wall_until(moment: SystemTime) -> Duration {
+    moment.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 /// A name that no other run of this program has: the time in base 36 and some random digits.

@@ -270,7 +270,7 @@ fn known_action(reason: &str) -> Option<&'static str> {
         "DemandStale" => "ReadDemand",
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",
-        "ForeignTask" | "AgentGone" => "Watch",
+        "ForeignTask" | "AgentGone" | "AgentDeparts" => "Watch",
         "Subscribed" | "Disconnected" | "Unauthorized" | "SlowFlags" => "Connect",
         "NoSuchApp" | "NotOurs" | "NotOnMarathon" | "SameApp" | "NotReadYet" | "Conflict" => "Adopt",
         _ => return None,

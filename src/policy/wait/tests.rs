@@ -114,7 +114,7 @@ impl Plant {
             if !news {
                 continue;
             }
-            let claim = Claim::of(&key, &spec, &view, &mut memory, now);
+            let claim = Claim::of(&key, &spec, &view, &[], &mut memory, now);
             let want = usize::try_from(claim.want).expect("not negative");
             wake_at = claim.wake_at.unwrap_or(Millis::MAX);
             if course.wants.last().is_none_or(|(_, last)| *last != claim.want) {
