@@ -7,6 +7,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use microscaler::demand::tls::Material;
 use microscaler_testbed::{Authority, Server};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
@@ -65,18 +66,23 @@ impl Rabbit {
     }
 
     /// Asks the management plugin, until it is there.
-    async fn manage(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
+    async fn manage(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("http://127.0.0.1:{}/api/{path}", self.http);
         let client = reqwest::Client::builder().tls_backend_preconfigured(Material::default().config().unwrap()).build().unwrap();
-        loop {
+        let mut last = None;
+        for _ in 0..450 {
             let request = client.request(method.clone(), &url).basic_auth("guest", Some("guest")).json(&body);
             match request.send().await {
                 Ok(answer) if answer.status().is_success() => {
                     return serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default();
                 }
-                _ => sleep(Duration::from_millis(200)).await,
+                // It has gone by itself.
+                Ok(answer) if method == Method::DELETE && answer.status() == StatusCode::NOT_FOUND => return Value::Null,
+                other => last = Some(other),
             }
+            sleep(Duration::from_millis(200)).await;
         }
+        panic!("{method} {url}: {last:?}");
     }
 
     async fn channel(&self) -> Channel {
@@ -201,42 +207,53 @@ async fn what_is_wrong_is_said_in_words(rabbit: &Rabbit) {
     assert!(!failure.is_empty());
 }
 
-/// How many connections of ours there are.
+/// The names of our connections, as the management plugin knows them.
 async fn connections(rabbit: &Rabbit) -> Vec<String> {
-    let all = rabbit.manage(reqwest::Method::GET, "connections", json!({})).await;
+    let all = rabbit.manage(Method::GET, "connections", json!({})).await;
     let ours = |connection: &&Value| connection["client_properties"]["connection_name"] == "microscaler";
     all.as_array().unwrap().iter().filter(ours).map(|connection| connection["name"].as_str().unwrap().to_owned()).collect()
 }
 
+async fn connections_until(rabbit: &Rabbit, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+    for _ in 0..900 {
+        let names = connections(rabbit).await;
+        if fits(&names) {
+            return names;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{:?}", connections(rabbit).await);
+}
+
 async fn metrics_share_a_connection(rabbit: &Rabbit) {
-    while !connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
-    }
+    connections_until(rabbit, <[_]>::is_empty).await;
     let _fixture = Fixture::of_many("rabbitmq", &rabbit.spec(&rabbit.amqp(), &json!({}))).await;
-    while connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(connections(rabbit).await.len(), 1);
+    let names = connections_until(rabbit, |names| !names.is_empty()).await;
+    assert_eq!(names.len(), 1, "{names:?}");
 }
 
 async fn a_changed_password_is_taken_up(rabbit: &Rabbit) {
-    let put = |path, body| rabbit.manage(reqwest::Method::PUT, path, body);
+    let put = |path, body| rabbit.manage(Method::PUT, path, body);
     put("users/shop", json!({"password": "one", "tags": ""})).await;
     put("permissions/%2F/shop", json!({"configure": ".*", "write": ".*", "read": ".*"})).await;
     let password = rabbit.secrets.write("shop", "one\n");
     let fixture = rabbit.of(&rabbit.amqp(), json!({"username": "shop", "password": password}));
     fixture.value().await;
     put("users/shop", json!({"password": "two", "tags": ""})).await;
-    // Whoever is in stays in, until the connection is closed.
-    while connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
+    // Whoever is in stays in, until the connection is closed. That of the last step may still be listed.
+    let closing = async {
+        loop {
+            for name in connections(rabbit).await {
+                let path = format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
+                rabbit.manage(Method::DELETE, &path, json!({})).await;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = closing => {}
+        _ = fixture.until_failure("ACCESS_REFUSED") => {}
     }
-    for name in connections(rabbit).await {
-        rabbit
-            .manage(reqwest::Method::DELETE, &format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E")), json!({}))
-            .await;
-    }
-    fixture.until_failure("ACCESS_REFUSED").await;
     rabbit.secrets.write("shop", "two\n");
     fixture.value().await;
 }
