@@ -135,7 +135,7 @@ impl Recorder {
                 debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
             }
         }
-        (self.dirty, self.look_at) = (false, now + u64::try_from(LOOK.as_millis()).unwrap_or(0));
+        (self.dirty, self.look_at) = (false, now + clock::whole_ms(LOOK));
     }
 
     /// Waits until something happens or is due. Cancel-safe.

@@ -69,11 +69,7 @@ impl Contender for Ours {
         if is_news {
             sim.push(SEARCH, value as f64);
         }
-        if !is_news && !seen.has_changed {
-            return None;
-        }
-        self.decisions += 1;
-        Some(sim.decide_fast())
+        judge(is_news, seen, sim, &mut self.decisions)
     }
 
     fn decisions(&self) -> u64 {
@@ -109,14 +105,19 @@ impl Contender for Oracle {
         if self.decisions == 0 {
             sim.change(SEARCH, |app| app.down.window_ms = 0);
         }
-        if !is_news && !seen.has_changed {
-            return None;
-        }
-        self.decisions += 1;
-        Some(sim.decide_fast())
+        judge(is_news, seen, sim, &mut self.decisions)
     }
 
     fn decisions(&self) -> u64 {
         self.decisions
     }
+}
+
+/// Decides if anything is new: the metric, or what runs.
+fn judge(is_news: bool, seen: &Seen, sim: &mut Sim, decisions: &mut u64) -> Option<Plan> {
+    if !is_news && !seen.has_changed {
+        return None;
+    }
+    *decisions += 1;
+    Some(sim.decide_fast())
 }
