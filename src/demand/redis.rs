@@ -24,7 +24,7 @@ pub mod connection;
 pub mod measure;
 pub mod news;
 
-use connection::{Connected, Credentials};
+use connection::{Connected, Credentials, SentOn};
 use measure::Measure;
 
 /// A Cluster that is asked for a key sends us to the node that holds it.
@@ -65,8 +65,7 @@ pub struct Stored {
 /// An answer of a Cluster's node.
 enum Reply {
     Number(f64),
-    /// The node with this address has it.
-    Moved(String),
+    SentOn(SentOn),
 }
 
 impl Stored {
@@ -79,48 +78,52 @@ impl Stored {
         Ok(Self { context, measure, database: server.database_index, home, node, news: Mutex::default() })
     }
 
-    async fn put(&self, connected: Connected) -> Result<Reply, Trouble> {
+    async fn put(&self, connected: Connected, asking: bool) -> Result<Reply, Trouble> {
         // Who may not subscribe is told nothing, and still may ask.
         let channel = format!("__keyspace@{}__:{}", self.database, self.measure.key());
         *lock(&self.news) = connected.listen(&channel).await.ok();
         let discreet = self.context.secrets.are_discreet();
-        match connected.send(self.measure.command()).await {
+        let command = self.measure.command();
+        let answer = if asking { connected.send_asking(command).await } else { connected.send(command).await };
+        match answer {
             Ok(value) => self.measure.number(&value, discreet).map(Reply::Number).map_err(Trouble::Answer),
-            Err(error) => match connected.moved(&error) {
-                Some(address) => Ok(Reply::Moved(address)),
+            Err(error) => match connected.sent_on(&error) {
+                Some(to) => Ok(Reply::SentOn(to)),
                 None => Err(connected.trouble(&self.measure.question(), &error, discreet)),
             },
         }
     }
 
-    /// The node at this address from now on, or whatever the spec says.
-    fn go(&self, address: Option<String>) {
-        let node = address.map_or_else(
-            || self.home.clone(),
-            |address| {
-                let spec = RedisServer { addresses: vec![address], sentinel: None, ..self.home.spec.clone() };
-                Arc::new(Server::of(&self.context, spec))
-            },
-        );
-        *lock(&self.node) = node;
+    fn at(&self, address: String) -> Arc<Server> {
+        let spec = RedisServer { addresses: vec![address], sentinel: None, ..self.home.spec.clone() };
+        Arc::new(Server::of(&self.context, spec))
+    }
+
+    fn go(&self, node: &Arc<Server>) {
+        *lock(&self.node) = node.clone();
     }
 }
 
 impl Query for Stored {
     async fn ask(&self) -> Result<f64, String> {
         let credentials = Credentials::read(&self.context, &self.home.spec).await?;
+        let (mut node, mut asking) = (lock(&self.node).clone(), false);
         for _ in 0..=MOST_MOVES {
-            let node = lock(&self.node).clone();
-            match node.ask(&credentials, |connected| self.put(connected)).await {
+            match node.ask(&credentials, |connected| self.put(connected, asking)).await {
                 Ok(Reply::Number(number)) => return Ok(number),
-                Ok(Reply::Moved(address)) => self.go(Some(address)),
+                Ok(Reply::SentOn(SentOn { address, for_now })) => {
+                    (node, asking) = (self.at(address), for_now);
+                    if !for_now {
+                        self.go(&node);
+                    }
+                }
                 Err(why) => {
-                    self.go(None);
+                    self.go(&self.home);
                     return Err(why);
                 }
             }
         }
-        self.go(None);
+        self.go(&self.home);
         Err(format!("{}: the nodes of the cluster send us from one to the next", self.measure.question()))
     }
 

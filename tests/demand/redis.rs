@@ -269,8 +269,8 @@ fn node() -> (Server, u16) {
     (start(server, &["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]), bus)
 }
 
-#[tokio::test]
-async fn the_node_of_a_cluster_that_holds_the_key_is_asked() {
+/// A Cluster of two, each with half of the slots.
+async fn two_nodes() -> (Server, Server) {
     let ((one, bus), (two, _)) = (node(), node());
     cli(&one, "CLUSTER ADDSLOTSRANGE 0 8191").await;
     cli(&two, "CLUSTER ADDSLOTSRANGE 8192 16383").await;
@@ -280,7 +280,13 @@ async fn the_node_of_a_cluster_that_holds_the_key_is_asked() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
-    // Slots 11957 and 5061.
+    (one, two)
+}
+
+#[tokio::test]
+async fn the_node_of_a_cluster_that_holds_the_key_is_asked() {
+    let (one, two) = two_nodes().await;
+    // Slots 3300 and 15495.
     for (key, holder, other) in [("jobs{b}", &one, &two), ("jobs{a}", &two, &one)] {
         cli(holder, &format!("RPUSH {key} a b c")).await;
         let fixture = of(other, json!({"listName": key}));
@@ -288,4 +294,27 @@ async fn the_node_of_a_cluster_that_holds_the_key_is_asked() {
         cli(holder, &format!("LPOP {key}")).await;
         fixture.until_value(is(2.0)).await;
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_on_its_way_to_another_node_is_asked_for_there() {
+    let (one, two) = two_nodes().await;
+    // Slot 3300.
+    cli(&one, "RPUSH jobs{b} a b c").await;
+    let fixture = of(&one, json!({"listName": "jobs{b}"}));
+    fixture.until_value(is(3.0)).await;
+    let (from, to) = (cli(&one, "CLUSTER MYID").await, cli(&two, "CLUSTER MYID").await);
+    cli(&two, &format!("CLUSTER SETSLOT 3300 IMPORTING {from}")).await;
+    cli(&one, &format!("CLUSTER SETSLOT 3300 MIGRATING {to}")).await;
+    cli(&one, &format!("MIGRATE 127.0.0.1 {} jobs{{b}} 0 5000", two.port())).await;
+    assert!(cli(&one, "LLEN jobs{b}").await.starts_with("ASK 3300"));
+    assert!(cli(&two, "LLEN jobs{b}").await.starts_with("MOVED 3300"), "who asks without having been sent is sent back");
+    let lines = format!("printf 'ASKING\\nRPUSH jobs{{b}} d\\n' | redis-cli -p {}", two.port());
+    assert!(Command::new("sh").args(["-c", &lines]).status().await.unwrap().success());
+    fixture.until_value(is(4.0)).await;
+    for node in [&two, &one] {
+        cli(node, &format!("CLUSTER SETSLOT 3300 NODE {to}")).await;
+    }
+    cli(&two, "RPOP jobs{b} 2").await;
+    fixture.until_value(is(2.0)).await;
 }

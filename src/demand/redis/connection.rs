@@ -46,6 +46,14 @@ impl Credentials {
     }
 }
 
+/// The node of a Cluster that has a key.
+#[derive(Clone, Debug)]
+pub struct SentOn {
+    pub address: String,
+    /// The key is on its way there: it is asked for there only this once.
+    pub for_now: bool,
+}
+
 /// An open connection, to ask and to listen. It ends with its last clone.
 #[derive(Clone)]
 pub struct Connected {
@@ -77,12 +85,23 @@ impl Connected {
         Ok(messages)
     }
 
+    /// The same of a node that is about to get the key from another one, which has sent us.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn send_asking(&self, command: Cmd) -> Result<Value, RedisError> {
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(command);
+        let answers = self.commands.clone().send_packed_commands(&both, 1, 1).await?;
+        answers.into_iter().next().unwrap_or(Value::Nil).extract_error()
+    }
+
     /// Where a node of a Cluster sends us, if it does.
-    pub fn moved(&self, error: &RedisError) -> Option<String> {
-        let moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
-        let (node, _) = error.redirect_node().filter(|_| moved)?;
+    pub fn sent_on(&self, error: &RedisError) -> Option<SentOn> {
+        let (node, _) = error.redirect_node()?;
         // Without a host, it is the one that was asked.
-        Some(if node.starts_with(':') { format!("{}{node}", host(&self.address)) } else { node.to_owned() })
+        let address = if node.starts_with(':') { format!("{}{node}", host(&self.address)) } else { node.to_owned() };
+        Some(SentOn { address, for_now: error.kind() == ErrorKind::Server(ServerErrorKind::Ask) })
     }
 
     pub fn trouble(&self, question: &str, error: &RedisError, discreet: bool) -> Trouble {
