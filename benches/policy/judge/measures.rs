@@ -105,6 +105,8 @@ pub struct Score {
     pub jitter_per_minute: f64,
     pub wait_p50_ms: u64,
     pub wait_p99_ms: u64,
+    /// So long supply was below demand: τ_U as a time.
+    pub short_seconds: f64,
     /// So long a request of priority 1 had waited beyond the bound, while others held room that its service could have had.
     pub starved_seconds: f64,
     /// Tasks of others that were ended.
@@ -136,6 +138,7 @@ impl Notes {
             jitter_per_minute: jitter(demand, supply, seconds(steps) / 60.0),
             wait_p50_ms: waits.percentile(50),
             wait_p99_ms: waits.percentile(99),
+            short_seconds: seconds(steps) * under_time(demand, supply) / 100.0,
             starved_seconds: seconds(self.starved_steps),
             victims: self.victims,
             lost_container_seconds: self.lost_ms as f64 / 1000.0,
