@@ -34,7 +34,7 @@ const PROVES_RIGHT: f64 = 0.5;
 const NONE: f64 = 0.05;
 
 /// How old values may be, beyond what is said of that, in milliseconds: which it is shows when the count of replicas changes.
-const LAGS_MS: [u64; 9] = [0, 250, 500, 750, 1000, 1250, 1500, 1750, MOST_LAG_MS];
+pub(super) const LAGS_MS: [u64; 9] = [0, 250, 500, 750, 1000, 1250, 1500, 1750, MOST_LAG_MS];
 pub(super) const MOST_LAG_MS: u64 = 2000;
 /// By so much the surprises of one such assumption must outweigh those of another.
 const CLEARLY: f64 = 6.0;
