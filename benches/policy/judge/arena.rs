@@ -73,6 +73,8 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
             notes.demand.push(load.demand(now));
             notes.supply.push(running.search);
             notes.used += running.all as f64 / PLACES as f64;
+            notes.moving[0] += running.starting as f64 / PLACES as f64;
+            notes.moving[1] += running.stopping as f64 / PLACES as f64;
             let idle = running.search - running.search.min(service.in_hand() as i64);
             notes.worked += (running.all - idle) as f64 / PLACES as f64;
             let is_starved = service.longest_wait(now) > BOUND_MS && running.search < SEARCH_BOUNDS.1;
@@ -84,17 +86,24 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
     Run { score: notes.score(), demand: notes.demand, supply: notes.supply }
 }
 
-/// Replicas that run.
+/// Replicas that run, and tasks on their way up and down.
 #[derive(Default)]
 struct Running {
     search: i64,
     all: i64,
+    starting: i64,
+    stopping: i64,
 }
 
 impl Running {
     fn of(world: &World) -> Self {
-        let all = world.apps.values().map(|view| count(view, TaskPhase::Running)).sum();
-        Self { search: count(&world.apps[&key(SEARCH)], TaskPhase::Running), all }
+        let all = |phase| world.apps.values().map(|view| count(view, phase)).sum();
+        Self {
+            search: count(&world.apps[&key(SEARCH)], TaskPhase::Running),
+            all: all(TaskPhase::Running),
+            starting: all(TaskPhase::Starting),
+            stopping: all(TaskPhase::Stopping),
+        }
     }
 }
 

@@ -139,7 +139,15 @@ fn verdict(ours: &Row, best: &Row) -> String {
     let all = starves_less && is_used && is_full;
     let use_of = |score: &Score| format!("{:.1} %", score.utilisation_percent);
     let word = if all { "aim met" } else { "aim missed" };
-    format!("{}: {word}: {starvation}; pool used {}, {} {}", ours.name, use_of(own), best.name, use_of(peer))
+    let rest = if is_used { String::new() } else { rest(own) };
+    format!("{}: {word}: {starvation}; pool used {}, {} {}{rest}", ours.name, use_of(own), best.name, use_of(peer))
+}
+
+/// What is in the places in which nothing runs.
+fn rest(score: &Score) -> String {
+    let Score { utilisation_percent, starting_percent, stopping_percent, .. } = *score;
+    let free = 100.0 - utilisation_percent - starting_percent - stopping_percent;
+    format!("; tasks start in {starting_percent:.2} %, end in {stopping_percent:.2} %, free are {free:.2} %")
 }
 
 #[cfg(test)]
@@ -165,6 +173,7 @@ mod tests {
         );
         assert!(said((2.1, 99.5), &peers).contains("aim missed: 4.8 times less"));
         assert!(said((0.0, 99.4), &peers).contains("aim missed: no starvation, quick 10.0 s; pool used 99.4 %"));
+        assert!(said((0.0, 99.4), &peers).ends_with("tasks start in 0.00 %, end in 0.00 %, free are 0.60 %"));
         assert!(said((0.0, 94.0), &[("idle", 1.0, 50.0)]).contains("aim missed"));
         assert!(said((11.0, 99.9), &peers).contains("aim missed: quick starves less: 10.00 s to 11.00 s"));
         assert!(said((0.0, 99.9), &[("calm", 0.0, 99.9)]).contains("aim met: no starvation, nor with calm"));
