@@ -69,11 +69,21 @@ impl Estimator {
         let all = expected + noise;
         self.arrivals = (self.arrivals + arrivals / all * off).max(0.0);
         let service_by = (service / all * off).clamp(-0.5 * self.service, self.service);
+        let most = 2.0 * self.service;
         self.service = (self.service + service_by).max(self.least_service);
         self.spread[0] -= arrivals * arrivals / all;
         self.spread[1] -= arrivals * service / all;
         self.spread[2] -= service * service / all;
+        self.at_least((-grown - SUDDEN * noise.sqrt()) / busy, most);
         surprise
+    }
+
+    /// So much a replica did even if nothing arrived: what was surely wrong is not to be put down to arrivals.
+    fn at_least(&mut self, service: f64, most: f64) {
+        if service.is_finite() && service > self.service {
+            self.service = service.min(most);
+            self.spread[2] = self.spread[2].max((NOT_SO_SURE * self.service).powi(2));
+        }
     }
 
     /// Arrivals are known.
