@@ -64,6 +64,27 @@ fn an_agent_that_is_silent_is_no_sign_of_idleness() {
 }
 
 #[test]
+fn an_agent_that_wants_credentials_gets_those_of_the_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let (known, secret) = (dir.path().join("known"), dir.path().join("secret"));
+    std::fs::write(&known, r#"{"credentials": [{"principal": "shop", "secret": "right"}]}"#).unwrap();
+    std::fs::write(&secret, "wrong").unwrap();
+    let agent = Agent::default().resources("cpus:4;mem:4096;disk:4096;ports:[31000-31999]");
+    let agent = agent.flag("authenticate_http_readonly", "true").flag("http_credentials", format!("file://{}", known.display()));
+    let mesos = Cluster::builder().agent(agent).start().unwrap();
+    let credentials = format!(", principal: shop, secretFile: {}", secret.display());
+    let pool = support::place::pool_with("default", "default", &mesos, &credentials, "");
+    let burner = app("burner", &measured("cpu", "Amount", "averageValue: 10m"), SLOT, BURNS);
+    let scaler = Scaler::start(&mesos, &[("pool.yaml", &pool), ("burner.yaml", &burner)]);
+    scaler.wait("the refusal to be told", || failure(&scaler, "burner").contains("401"));
+    assert_eq!(running(&mesos, "burner").len(), 1, "the minimum runs all the same");
+    std::fs::write(&secret, "right").unwrap();
+    scaler.settle(&mesos, &[("burner", 3)]);
+    std::fs::write(&secret, "wrong").unwrap();
+    scaler.wait("the new secret to be read", || failure(&scaler, "burner").contains("401"));
+}
+
+#[test]
 fn what_is_not_measured_is_said() {
     let mesos = cluster(1);
     let throttled = sleeper("throttled", &measured("throttling", "Percent", "value: 10"));

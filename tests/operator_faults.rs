@@ -226,7 +226,6 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way(kind: Kind) {
     standby.push("search", "load", 20.0);
     kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
     let (before, id) = (alive(&mesos), framework(&kubernetes));
-    let (mut after_kills, mut after_stops) = (Vec::new(), Vec::new());
     for clean in [false, true, false, true, true, true] {
         let start = Instant::now();
         if clean {
@@ -237,9 +236,11 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way(kind: Kind) {
         wait_for("the standby to lead", || standby.leads().then_some(()));
         let led = start.elapsed();
         wait_for("the standby to be in control", || in_control(&standby).then_some(()));
-        if clean { &mut after_stops } else { &mut after_kills }.push(led);
-        // It goes on answering for a moment, by passing on.
-        assert!(!clean || leader.wait_for_end().success());
+        if clean {
+            // It goes on answering for a moment, by passing on.
+            assert!(leader.wait_for_end().success());
+            assert!(leader.log().contains("resigned: the lease is released"), "so that nobody has to wait until it runs out");
+        }
         println!("{}: leads after {led:?}, in control after {:?}", if clean { "SIGTERM" } else { "kill -9" }, start.elapsed());
         standby.push("search", "load", 20.0);
         kubernetes.settle(&mesos, &[("search", 2), ("rest", 14)]);
@@ -248,10 +249,6 @@ fn a_standby_takes_over_from_a_leader_that_ends_in_any_way(kind: Kind) {
         leader.run();
         std::mem::swap(&mut leader, &mut standby);
     }
-    // The quickest: a busy machine makes some of them late, but what has become slower in itself makes all of them.
-    let quickest = |times: &[Duration]| *times.iter().min().unwrap();
-    assert!(quickest(&after_kills) < Duration::from_secs(2), "after kill -9: {after_kills:?}");
-    assert!(quickest(&after_stops) < Duration::from_millis(500), "after SIGTERM: {after_stops:?}");
     all_is_well(&leader, &kubernetes, &mesos, 16);
 }
 

@@ -111,7 +111,7 @@ fn lacked(shortfall: &Shortfall) -> String {
 
 fn describe(pool: &Pool, world: &World, plan: &Plan) -> String {
     let host = |agent: AgentIx| world.agents.get(agent.0 as usize).map(|agent| agent.hostname.to_string()).unwrap_or_default();
-    let mut text = format!("Pool {}: {} agents\n", pool.key, world.agents.iter().filter(|agent| agent.present).count());
+    let mut text = format!("Pool {}: {} agents\n", pool.key, world.agents.iter().filter(|agent| agent.is_open()).count());
     let rows = plan.verdicts.iter().map(|(app, verdict)| {
         let counts = [verdict.wanted, verdict.granted, verdict.running].map(|count| count.to_string());
         [vec![app.to_string()], counts.to_vec(), vec![verdict.phase.to_string(), verdict.reason()]].concat()

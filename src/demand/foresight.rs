@@ -1,19 +1,19 @@
 //! Feeds the forecast of one metric: with what it is, step by step, and with what it was before this process began. What it will be is
 //! reckoned up on a thread of its own.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::board::Board;
+use super::Gauge;
 use super::past::Past;
-use crate::api::validated::{Foresight, Key};
+use crate::api::validated::Foresight;
 use crate::engine::clock;
 use crate::forecast::forecaster::{Forecaster, Solution};
 use crate::policy::world::Millis;
+use crate::store::file;
 
 /// A forecast takes no more than one part in so many of a processor.
 const SHARE: u32 = 50;
@@ -22,9 +22,7 @@ const SAVE_EVERY_MS: Millis = 60_000;
 
 /// One metric that is foreseen.
 pub struct Foreseer {
-    pub board: Arc<Board>,
-    pub app: Key,
-    pub metric: Arc<str>,
+    pub gauge: Gauge,
     pub terms: Foresight,
     /// Beyond this age, a value tells nothing any more.
     pub stale_after_ms: Millis,
@@ -53,7 +51,7 @@ impl Foreseer {
             if clock::to_millis(begun) >= next_fit {
                 let problem = forecaster.problem();
                 let Ok(solution) = tokio::task::spawn_blocking(move || problem.solve()).await else { return };
-                next_fit = clock::now() + millis((clock::instant() - begun) * SHARE);
+                next_fit = clock::now() + clock::whole_ms((clock::instant() - begun) * SHARE);
                 forecaster.foresaw(&solution);
                 // As long as no value has come, nothing can be said.
                 if !solution.values.is_empty() {
@@ -68,13 +66,12 @@ impl Foreseer {
     }
 
     fn peak(&self) -> Option<f64> {
-        self.board.peak(&self.app, &self.metric, clock::now().saturating_sub(self.stale_after_ms))
+        self.gauge.peak(clock::now().saturating_sub(self.stale_after_ms))
     }
 
     fn tell(&self, forecaster: &Forecaster, solution: Solution, calendar: &Calendar) {
         let begins = calendar.begins(solution.begins);
-        let curve = forecaster.curve(solution, begins, calendar.step_ms);
-        self.board.foresee(&self.app, &self.metric, Arc::new(curve), clock::instant());
+        self.gauge.foresee(forecaster.curve(solution, begins, calendar.step_ms));
     }
 
     /// What was, by the metric's own source if that can tell, or else as it was written down.
@@ -87,7 +84,7 @@ impl Foreseer {
         for (at, value) in points.into_iter().filter(|(at, _)| *at < now) {
             forecaster.history.note(at / self.terms.step_ms, Some(value));
         }
-        debug!(app = %self.app, metric = %self.metric, steps = forecaster.history.known().count(), "history read");
+        debug!(app = %self.gauge.app, metric = %self.gauge.metric, steps = forecaster.history.known().count(), "history read");
     }
 
     async fn remembered(&self, now: u64) -> Option<Vec<(u64, f64)>> {
@@ -96,7 +93,7 @@ impl Foreseer {
         match past.read(now.saturating_sub(step_ms * steps as u64), now, step_ms).await {
             Ok(points) => Some(points),
             Err(why) => {
-                warn!(app = %self.app, metric = %self.metric, "its history cannot be read: {why}");
+                warn!(app = %self.gauge.app, metric = %self.gauge.metric, "its history cannot be read: {why}");
                 None
             }
         }
@@ -115,23 +112,13 @@ impl Foreseer {
     }
 
     async fn save(&self, forecaster: &Forecaster) {
-        let Some(file) = &self.file else { return };
+        let Some(path) = &self.file else { return };
         let line = |(step, value): (u64, f64)| format!("{},{value}\n", step * self.terms.step_ms);
         let text: String = forecaster.history.known().map(line).collect();
-        if let Err(error) = write(file, &text).await {
-            warn!("{}: {error}: the history of {} of {} is not kept", file.display(), self.metric, self.app);
+        if let Err(error) = file::replace(path, text.as_bytes()).await {
+            warn!("{}: {error}: the history of {} of {} is not kept", path.display(), self.gauge.metric, self.gauge.app);
         }
     }
-}
-
-/// Either the old text or the new one is there, whatever happens meanwhile.
-async fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(parent) = file.parent() {
-        tokio::fs::create_dir_all(parent).await?;
-    }
-    let new = file.with_extension("new");
-    tokio::fs::write(&new, text).await?;
-    tokio::fs::rename(&new, file).await
 }
 
 /// `milliseconds,value`, as in a trace; milliseconds are those of the wall clock since 1970.
@@ -161,8 +148,4 @@ impl Calendar {
     fn begins(&self, step: u64) -> Millis {
         (step * self.step_ms).saturating_sub(self.offset_ms)
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::api::demand::Source;
 use crate::api::validated::Key;
 use crate::engine::clock;
+use crate::forecast::Curve;
+use crate::policy::world::Millis;
 
 pub mod azure_queue;
 pub mod board;
@@ -111,15 +113,30 @@ impl Gauge {
         self.post(Posted::Failure(why.into()));
     }
 
+    /// What the metric will be.
+    pub fn foresee(&self, foreseen: Curve) {
+        self.when_open(|| self.board.foresee(&self.app, &self.metric, Arc::new(foreseen), clock::instant()));
+    }
+
+    /// The most that it was since the last call, as [`Board::peak`] tells.
+    #[must_use]
+    pub fn peak(&self, not_before: Millis) -> Option<f64> {
+        self.board.peak(&self.app, &self.metric, not_before)
+    }
+
     /// Nothing is posted any more once this has returned. Ending a task is not enough: another thread may be in the middle of it.
     fn close(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
     fn post(&self, posted: Posted) {
+        self.when_open(|| self.board.post(&self.app, &self.metric, posted, clock::instant()));
+    }
+
+    fn when_open(&self, post: impl FnOnce()) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if *open {
-            self.board.post(&self.app, &self.metric, posted, clock::instant());
+            post();
         }
     }
 }

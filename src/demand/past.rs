@@ -2,42 +2,25 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
-use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::context::Context;
-use super::prometheus::headers;
-use super::web::{Web, address};
-use crate::api::demand::{Prometheus, Source};
+use super::prometheus::{ApiQuery, Data, PrometheusError};
+use crate::api::demand::Source;
 
 /// A Prometheus gives no more than 11,000 points of a series at once.
 const AT_ONCE: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A query, and where it is asked.
-pub struct Past {
-    web: Web,
-    /// With the query.
-    url: Url,
-    headers: HeaderMap,
-}
+/// A query for what was.
+pub struct Past(ApiQuery);
 
 impl Past {
-    /// `None`: this kind of source keeps nothing of what was.
+    /// `None`: this kind of source keeps nothing of what was, or cannot be asked; then the metric itself tells of what is wrong with it.
     #[must_use]
     pub fn of(context: Context, source: &Source) -> Option<Self> {
         let Source::Prometheus(spec) = source else { return None };
-        Self::of_prometheus(context, spec)
-    }
-
-    fn of_prometheus(context: Context, spec: &Prometheus) -> Option<Self> {
-        // The metric itself tells of what is wrong with it.
-        let mut url = address(&format!("{}/api/v1/query_range", spec.server_address.trim_end_matches('/'))).ok()?;
-        let web = Web::of(context, &url, spec.auth.clone(), spec.tls.clone());
-        let parameters = spec.query_parameters.iter().map(|parameter| (&parameter.name, &parameter.value));
-        url.query_pairs_mut().append_pair("query", &spec.query).extend_pairs(parameters);
-        Some(Self { web, url, headers: headers(spec).ok()? })
+        ApiQuery::new(context, spec, "query_range").ok().map(Self)
     }
 
     /// The values from one moment until another, both in milliseconds since 1970, so many milliseconds apart; oldest first, each with its
@@ -50,16 +33,9 @@ impl Past {
         let mut begin = from;
         while begin < until {
             let end = until.min(begin + AT_ONCE * step_ms);
-            let mut url = self.url.clone();
-            url.query_pairs_mut()
-                .append_pair("start", &seconds(begin))
-                .append_pair("end", &seconds(end - 1))
-                .append_pair("step", &seconds(step_ms));
-            let answer =
-                tokio::time::timeout(PATIENCE, self.web.fetch(|client| client.get(url.clone()).headers(self.headers.clone())));
-            let answer = answer.await;
-            let body = answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))??;
-            values.extend(series(&body)?);
+            let range = [("start", seconds(begin)), ("end", seconds(end - 1)), ("step", seconds(step_ms))];
+            let points = tokio::time::timeout(PATIENCE, self.0.ask(&range, |data| series(&data))).await;
+            values.extend(points.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))??);
             begin = end;
         }
         Ok(values)
@@ -70,14 +46,13 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// The points of the only series of an answer; none if there is no series.
-fn series(body: &[u8]) -> Result<Vec<(u64, f64)>, String> {
-    let answer: Value = serde_json::from_slice(body).map_err(|error| format!("not an answer of Prometheus: {error}"))?;
-    let all = answer.pointer("/data/result").and_then(Value::as_array).ok_or("not an answer of Prometheus: it has no result")?;
-    match all.as_slice() {
-        [] => Ok(Vec::new()),
-        [one] => Ok(one["values"].as_array().into_iter().flatten().filter_map(point).collect()),
-        several => Err(format!("the query gives {} series, not one: use sum() or max()", several.len())),
+/// The points of the only series in a result; none if there is no series.
+fn series(data: &Data) -> Result<Vec<(u64, f64)>, PrometheusError> {
+    match (data.result_type.as_str(), data.result.as_array().map(Vec::as_slice)) {
+        ("matrix", Some([])) => Ok(Vec::new()),
+        ("matrix", Some([one])) => Ok(one["values"].as_array().into_iter().flatten().filter_map(point).collect()),
+        ("matrix", Some(several)) => Err(PrometheusError::Several(several.len())),
+        _ => Err(data.foreign()),
     }
 }
 
@@ -95,12 +70,15 @@ mod tests {
 
     #[test]
     fn points_are_read_and_what_is_none_is_left_out() {
-        let result = |result: &str| series(format!(r#"{{"status": "success", "data": {{"result": {result}}}}}"#).as_bytes());
+        let of = |kind: &str, result: &str| {
+            let body = format!(r#"{{"status": "success", "data": {{"resultType": "{kind}", "result": {result}}}}}"#);
+            series(&Data::of(body.as_bytes())?)
+        };
         let values = r#"[{"metric": {}, "values": [[1.5, "2"], [2, "NaN"], [3, "4e1"]]}]"#;
-        assert_eq!(result(values), Ok(vec![(1500, 2.0), (3000, 40.0)]));
-        assert_eq!(result("[]"), Ok(Vec::new()));
-        assert_eq!(result("[{}, {}]"), Err("the query gives 2 series, not one: use sum() or max()".to_owned()));
-        assert!(series(b"{}").is_err() && series(b"<html>").is_err());
+        assert_eq!(of("matrix", values), Ok(vec![(1500, 2.0), (3000, 40.0)]));
+        assert_eq!(of("matrix", "[]"), Ok(Vec::new()));
+        assert_eq!(of("matrix", "[{}, {}]"), Err(PrometheusError::Several(2)));
+        assert!(matches!(of("vector", "[]"), Err(PrometheusError::Foreign(_))));
         assert_eq!(seconds(1_234_005), "1234.005");
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::pattern::Curve;
 use super::{DemandSource, Gauge};
 use crate::api::demand::Simulated;
+use crate::engine::clock;
 
 impl DemandSource for Simulated {
     async fn run(self, gauge: Gauge) {
@@ -21,13 +22,9 @@ impl DemandSource for Simulated {
         let start = grid.tick().await;
         let mut tick = start;
         loop {
-            let index = whole_ms(tick - start) / every;
+            let index = clock::whole_ms(tick - start) / every;
             gauge.value(curve.value(index * every, index));
             tick = grid.tick().await;
         }
     }
-}
-
-fn whole_ms(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

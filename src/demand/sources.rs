@@ -59,25 +59,17 @@ struct AppFeeds {
     metrics: HashMap<Arc<str>, Feed>,
 }
 
-/// One source: what it was started from, and its task if it needs one.
+/// One source: what it was started from, and the tasks that it needs, if any.
 struct Feed {
     source: Source,
-    _task: Option<Task>,
-    forecast: Option<(Foresight, JoinHandle<()>)>,
+    forecast: Option<Foresight>,
+    _tasks: Vec<Task>,
 }
 
 impl Feed {
     /// Whether it goes on for this metric.
     fn fits(&self, metric: &Metric) -> bool {
-        self.source == metric.source && self.forecast.as_ref().map(|(terms, _)| *terms) == metric.forecast
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        if let Some((_, task)) = &self.forecast {
-            task.abort();
-        }
+        self.source == metric.source && self.forecast == metric.forecast
     }
 }
 
@@ -178,8 +170,11 @@ impl Sources {
     }
 
     fn feed(&mut self, app: &Key, metric: &Metric) -> Feed {
-        let forecast = metric.forecast.map(|terms| (terms, tokio::spawn(self.foreseer(app, metric, terms).run())));
-        Feed { source: metric.source.clone(), _task: self.start(app, metric), forecast }
+        let posts = self.desk.tally().of(metric.source.kind());
+        let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
+        let foreseer = metric.forecast.map(|terms| task(self.foreseer(app, metric, terms, gauge.clone()).run(), gauge.clone()));
+        let tasks = self.start(app, metric, gauge).into_iter().chain(foreseer).collect();
+        Feed { source: metric.source.clone(), forecast: metric.forecast, _tasks: tasks }
     }
 
     fn context(&self, app: &Key) -> Context {
@@ -191,12 +186,10 @@ impl Sources {
         }
     }
 
-    fn foreseer(&self, app: &Key, metric: &Metric, terms: Foresight) -> Foreseer {
+    fn foreseer(&self, app: &Key, metric: &Metric, terms: Foresight, gauge: Gauge) -> Foreseer {
         let name = format!("{}_{}_{}.csv", app.namespace(), app.name(), metric.name);
         Foreseer {
-            board: self.board.clone(),
-            app: app.clone(),
-            metric: metric.name.clone(),
+            gauge,
             terms,
             stale_after_ms: metric.stale_after_ms,
             file: self.histories.as_ref().map(|directory| directory.join(name)),
@@ -205,9 +198,7 @@ impl Sources {
     }
 
     /// Starts what brings the metric's values. What has no task has nothing to be asked: the desk brings pushed values to the board.
-    fn start(&mut self, app: &Key, metric: &Metric) -> Option<Task> {
-        let posts = self.desk.tally().of(metric.source.kind());
-        let gauge = Gauge::new(self.board.clone(), app.clone(), metric.name.clone(), posts);
+    fn start(&mut self, app: &Key, metric: &Metric, gauge: Gauge) -> Option<Task> {
         let context = || self.context(app);
         match &metric.source {
             Source::Simulated(spec) => Some(spawn(spec.clone(), gauge)),
@@ -281,7 +272,11 @@ impl Drop for Sources {
 }
 
 fn spawn(source: impl DemandSource, gauge: Gauge) -> Task {
-    Task { handle: tokio::spawn(source.run(gauge.clone())), gauge }
+    task(source.run(gauge.clone()), gauge)
+}
+
+fn task(run: impl Future<Output = ()> + Send + 'static, gauge: Gauge) -> Task {
+    Task { handle: tokio::spawn(run), gauge }
 }
 
 /// A source that could be made; of another, all that there is to know is why not.

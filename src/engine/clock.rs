@@ -23,7 +23,13 @@ pub fn now() -> Millis {
 pub fn to_millis(instant: Instant) -> Millis {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(Instant::now);
-    1 + u64::try_from(instant.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
+    1 + whole_ms(instant.saturating_duration_since(start))
+}
+
+/// The whole milliseconds of a span of time; what is too long to be counted is as long as can be.
+#[must_use]
+pub fn whole_ms(span: Duration) -> Millis {
+    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// The wall clock, for people and for conditions.
@@ -35,7 +41,7 @@ pub fn timestamp() -> jiff::Timestamp {
 /// Milliseconds since 1970 by the wall clock.
 #[must_use]
 pub fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, whole_ms)
 }
 
 /// How long ago this was by the wall clock; zero for the future.
@@ -44,10 +50,10 @@ pub fn wall_age(moment: SystemTime) -> Duration {
     SystemTime::now().duration_since(moment).unwrap_or_default()
 }
 
-/// Whether this is more than `by` ahead by the wall clock.
+/// How long it is until then by the wall clock; zero for the past.
 #[must_use]
-pub fn is_ahead(moment: SystemTime, by: Duration) -> bool {
-    moment.duration_since(SystemTime::now()).is_ok_and(|ahead| ahead > by)
+pub fn wall_until(moment: SystemTime) -> Duration {
+    moment.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 /// A name that no other run of this program has: the time in base 36 and some random digits.

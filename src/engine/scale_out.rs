@@ -117,7 +117,7 @@ impl ScaleOut {
         }
         self.idle.resize(busy.len(), None);
         for ((since, busy), agent) in self.idle.iter_mut().zip(busy).zip(&world.agents) {
-            *since = if busy || !agent.present { None } else { since.or(Some(now)) };
+            *since = if busy || !agent.is_open() { None } else { since.or(Some(now)) };
         }
         let seconds = pool.scale_out.as_ref().map_or_else(|| Spec::default().idle_seconds, |spec| spec.idle_seconds);
         let long = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);

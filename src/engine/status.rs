@@ -303,12 +303,17 @@ fn condition_of(sight: &Sight, kind: &str, told: &Told, generation: i64, old: &[
 fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
     let Sight { world, standing, .. } = sight;
     let generation = sight.pool.metadata.generation.unwrap_or(0);
-    let present = || world.agents.iter().filter(|agent| agent.present);
+    let open = || world.agents.iter().filter(|agent| agent.is_open());
     let living = || world.apps.values().flat_map(|view| &view.tasks).filter(|task| task.phase != TaskPhase::Unreachable);
-    let executors = present().flat_map(|agent| &agent.bases).map(|fitted| standing::used(fitted, world));
+    let executors = world
+        .agents
+        .iter()
+        .filter(|agent| agent.present)
+        .flat_map(|agent| &agent.bases)
+        .map(|fitted| standing::used(fitted, world));
     let used: Resources = living().map(|task| task.resources).chain(executors).sum();
     // Room that is spoken for before it has come free is less than none.
-    let free: Resources = present().map(|agent| (agent.held + agent.expected).max(Resources::ZERO)).sum();
+    let free: Resources = open().map(|agent| (agent.held + agent.expected).max(Resources::ZERO)).sum();
     let (median, p99) = sight.progress.reactions().unzip();
     let (median_launch, p99_launch) = sight.progress.launches().unzip();
     let milliseconds = |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 100.0);
@@ -335,7 +340,7 @@ fn pool_status(sight: &Sight, old: &[Condition]) -> PoolStatus {
         observed_generation: generation,
         framework_id: standing.framework_id.clone(),
         master: standing.master.clone(),
-        agents: count(present().count()),
+        agents: count(open().count()),
         tasks: count(living().count()),
         used: used.to_string(),
         free: free.to_string(),

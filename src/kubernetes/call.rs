@@ -8,6 +8,7 @@ use kube::client::{Body, Client};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::engine::clock;
 use crate::policy::world::Millis;
 
 /// Far longer than an API server in order takes; a client of kube's own has no limit.
@@ -44,7 +45,7 @@ impl Kind {
     #[allow(clippy::option_option, reason = "whether, and how long")]
     pub fn pause(self) -> Option<Option<Millis>> {
         match self {
-            Self::Busy { retry_after } => Some(retry_after.map(|wait| Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX))),
+            Self::Busy { retry_after } => Some(retry_after.map(clock::whole_ms)),
             // What fails for one object may fail for all.
             Self::Broken => Some(None),
             _ => None,

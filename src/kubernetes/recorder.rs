@@ -135,7 +135,7 @@ impl Recorder {
                 debug!(app = event.app, pool = event.pool, "an event of an object that is not known is dropped");
             }
         }
-        (self.dirty, self.look_at) = (false, now + u64::try_from(LOOK.as_millis()).unwrap_or(0));
+        (self.dirty, self.look_at) = (false, now + clock::whole_ms(LOOK));
     }
 
     /// Waits until something happens or is due. Cancel-safe.
@@ -270,7 +270,7 @@ fn known_action(reason: &str) -> Option<&'static str> {
         "DemandStale" => "ReadDemand",
         "BadSpec" | "PoolNotFound" => "ReadSpec",
         "Deleting" | "Deleted" => "Delete",
-        "ForeignTask" | "AgentGone" => "Watch",
+        "ForeignTask" | "AgentGone" | "AgentDeparts" => "Watch",
         "Subscribed" | "Disconnected" | "Unauthorized" | "SlowFlags" => "Connect",
         "NoSuchApp" | "NotOurs" | "NotOnMarathon" | "SameApp" | "NotReadYet" | "Conflict" => "Adopt",
         _ => return None,

@@ -139,7 +139,7 @@ impl Writer {
         self.dirty = false;
         let took = clock::instant() - begun;
         // With very many objects, at most a fifth of a core.
-        self.look_at = now + u64::try_from((took * 5).max(LOOK).as_millis()).unwrap_or(0);
+        self.look_at = now + clock::whole_ms((took * 5).max(LOOK));
     }
 
     fn take(&mut self, write: &Write, outcome: Option<Outcome>) {

@@ -22,7 +22,7 @@ impl Ahead {
         let mut all = part(world.limits);
         let left = world.agents.iter().zip(sizes).map(|(agent, size)| {
             let there = agent.bases.iter().filter(stays).map(|fitted| standing::used(fitted, world)).sum();
-            if agent.present {
+            if agent.is_open() {
                 all -= there;
             }
             part(*size) - there

@@ -90,23 +90,23 @@ impl<'a> Allocation<'a> {
         }
     }
 
-    /// What is no longer wanted ends, and old templates whose successors serve.
+    /// What is no longer wanted ends, and what has its successors.
     fn end_surplus(&mut self) {
         for app in 0..self.seats.len() {
             let seat = &self.seats[app];
             if seat.frozen {
                 continue;
             }
-            let surplus = seat.kept - seat.claim.ceiling().saturating_add(rollout::surge(seat));
+            let surplus = seat.kept - seat.claim.ceiling().saturating_add(seat.surge());
             if surplus > 0 {
                 let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
                 for task in seat.in_order_of_leaving().into_iter().take(surplus) {
                     self.end(app, task, StopReason::ScaledDown);
                 }
             }
-            if self.seats[app].old > 0 {
-                for task in rollout::done_with(&self.seats[app]) {
-                    self.end(app, task, StopReason::Replaced);
+            if self.seats[app].outgoing > 0 {
+                for (task, why) in rollout::done_with(&self.seats[app]) {
+                    self.end(app, task, why);
                 }
             }
         }
@@ -119,7 +119,7 @@ impl<'a> Allocation<'a> {
             let all = wanted.max(seat.missing(Band::Remainder));
             for (agent, nth) in seat.claim.waited.iter().zip(0..all) {
                 let rank = seat.rank(if nth < wanted { Band::Want } else { Band::Remainder });
-                if self.world.agents.get(agent.0 as usize).is_some_and(|agent| agent.present) {
+                if self.world.agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) {
                     self.rooms.keep(*agent, rank, seat.claim.app.size);
                     seat.turns.push_back((*agent, rank));
                 }
@@ -148,9 +148,10 @@ impl<'a> Allocation<'a> {
         }
         // Everything wanted ranks before this.
         let (agents, stuck) = (&self.world.agents, self.rooms.stuck.clone());
-        let present = |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(|agent| agent.present) && !stuck.contains(&agent);
+        let open =
+            |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) && !stuck.contains(&agent);
         let winner = Winner { rank: Rank(Rank::REMAINDER.0 - 1), strength: Strength::Reserve };
-        if !self.end_some(winner, headroom, spare, present, &StopReason::Headroom) {
+        if !self.end_some(winner, headroom, spare, open, &StopReason::Headroom) {
             self.withheld(winner);
         }
     }
@@ -198,14 +199,15 @@ impl<'a> Allocation<'a> {
     /// This task ends.
     pub fn end(&mut self, app: usize, task: usize, why: StopReason) {
         let seat = &mut self.seats[app];
-        let Claim { key, tasks, app: spec, .. } = seat.claim;
+        let Claim { key, tasks, .. } = seat.claim;
         seat.ends.resize(tasks.len(), false);
         seat.ends[task] = true;
         seat.kept -= 1;
         seat.ready_ends += i64::from(is_ready(&tasks[task]));
         seat.taken += usize::from(why.is_preemption());
         self.taken += usize::from(why.is_preemption());
-        seat.old -= i64::from(rollout::is_old(&tasks[task], spec));
+        seat.outgoing -= i64::from(seat.claim.is_outgoing(&tasks[task]));
+        seat.displaced -= i64::from(seat.claim.is_displaced(&tasks[task]));
         self.rooms.give(tasks[task].agent, tasks[task].resources);
         self.plan.stops.push(Stop { app: (*key).clone(), task: Arc::clone(&tasks[task].id), why });
     }

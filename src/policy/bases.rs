@@ -89,7 +89,7 @@ impl<'a> Bases<'a> {
         let images = bases.groups.iter().any(|group| group.kind == BaseKind::Image);
         let (along, awaited) = (bases.along(claims), bases.awaited_by(claims));
         let mut found = vec![None; bases.groups.len()];
-        for (agent, ix) in world.agents.iter().zip(0..).filter(|(agent, _)| agent.present) {
+        for (agent, ix) in world.agents.iter().zip(0..).filter(|(agent, _)| agent.is_open()) {
             found.fill(None);
             bases.find_on(agent, images, &mut found);
             for (_, group) in along.range((AgentIx(ix), 0)..(AgentIx(ix + 1), 0)) {

@@ -8,13 +8,14 @@ use super::judgement::{self, Judgement};
 use super::memory::AppMemory;
 use super::rollout;
 use super::want::Asked;
-use super::world::{AgentIx, AppView, Millis, Task, TaskPhase};
+use super::world::{Agent, AgentIx, AppView, Millis, Task, TaskPhase};
 use crate::api::validated::{App, Key};
 
 /// One app's side of a decision.
 pub(super) struct Claim<'a> {
     pub key: &'a Key,
     pub tasks: &'a [Task],
+    pub agents: &'a [Agent],
     pub app: &'a App,
     /// The backend can do nothing for it.
     pub held: bool,
@@ -45,10 +46,14 @@ pub(super) struct Tally {
     pub unreachable: i64,
     /// Of these, still to be waited for: nothing replaces them yet.
     pub awaited: i64,
-    /// Of those starting and running, not ready.
-    pub unready_new: i64,
     /// Of those starting and running, from another template than the current one.
     pub old: i64,
+    /// Of those starting and running, on agents that are about to go.
+    pub displaced: i64,
+    /// Of those starting and running, for one reason or the other to be succeeded by others.
+    pub outgoing: i64,
+    /// Of those starting and running that stay, not ready.
+    pub unready_new: i64,
 }
 
 impl Tally {
@@ -58,7 +63,7 @@ impl Tally {
     }
 
     /// Counts the tasks, and tells when the first wait for an unreachable one ends.
-    fn of(app: &App, tasks: &[Task], now: Millis) -> (Self, Option<Millis>) {
+    fn of(app: &App, tasks: &[Task], agents: &[Agent], now: Millis) -> (Self, Option<Millis>) {
         let mut tally = Self::default();
         let mut grace_ends = None;
         for task in tasks {
@@ -76,10 +81,12 @@ impl Tally {
                 }
             }
             if is_live(task) {
-                let old = rollout::is_old(task, app);
+                let (old, displaced) = (rollout::is_old(task, app), is_displaced(task, agents));
                 tally.old += i64::from(old);
+                tally.displaced += i64::from(displaced);
+                tally.outgoing += i64::from(old || displaced);
                 tally.ready += i64::from(is_ready(task));
-                tally.unready_new += i64::from(!old && !is_ready(task));
+                tally.unready_new += i64::from(!old && !displaced && !is_ready(task));
             }
         }
         (tally, grace_ends)
@@ -87,15 +94,16 @@ impl Tally {
 }
 
 impl<'a> Claim<'a> {
-    /// Counts the app's tasks and judges its demand; brings what is remembered of it up to date.
-    pub fn of(key: &'a Key, app: &'a App, view: &'a AppView, memory: &mut AppMemory, now: Millis) -> Self {
-        let (tally, grace_ends) = Tally::of(app, &view.tasks, now);
+    /// Counts the app's tasks on these agents and judges its demand; brings what is remembered of it up to date.
+    pub fn of(key: &'a Key, app: &'a App, view: &'a AppView, agents: &'a [Agent], memory: &mut AppMemory, now: Millis) -> Self {
+        let (tally, grace_ends) = Tally::of(app, &view.tasks, agents, now);
         let Judgement { want, asked, crash, wake_at } = judgement::of(app, view, tally, memory, now);
         Self {
             key,
             app,
             held: view.trouble.as_ref().is_some_and(|trouble| trouble.holds),
             tasks: &view.tasks,
+            agents,
             tally,
             want,
             asked,
@@ -106,6 +114,15 @@ impl<'a> Claim<'a> {
             tokens: memory.taken.refill(app.protection.preemption_budget, now),
             wake_at: grace_ends.into_iter().chain(wake_at).min(),
         }
+    }
+
+    /// Whether another replica is to be up before this one goes.
+    pub fn is_outgoing(&self, task: &Task) -> bool {
+        rollout::is_old(task, self.app) || self.is_displaced(task)
+    }
+
+    pub fn is_displaced(&self, task: &Task) -> bool {
+        is_displaced(task, self.agents)
     }
 
     /// Of the replicas that it wants, those that no other app can take away.
@@ -122,6 +139,11 @@ impl<'a> Claim<'a> {
 /// On its way up, or up: it counts for its app.
 pub(super) fn is_live(task: &Task) -> bool {
     matches!(task.phase, TaskPhase::Starting | TaskPhase::Running)
+}
+
+/// On an agent that is about to go.
+fn is_displaced(task: &Task, agents: &[Agent]) -> bool {
+    agents.get(task.agent.0 as usize).is_some_and(|agent| agent.departs)
 }
 
 pub(super) fn is_ready(task: &Task) -> bool {
@@ -150,7 +172,7 @@ mod tests {
             tasks.iter_mut().take(*lost as usize).for_each(|task| task.phase = TaskPhase::Unreachable);
             let readings = vec![value.map_or_else(Reading::default, |value| reading(value, *now))];
             let view = AppView { spec: Some(Arc::new(spec.clone())), readings, tasks, ..AppView::default() };
-            Claim::of(&key, &spec, &view, &mut memory, *now).want
+            Claim::of(&key, &spec, &view, &[], &mut memory, *now).want
         };
         views.iter().map(&mut want).collect()
     }

@@ -37,7 +37,8 @@ pub fn decide(world: &World, mut memory: Memory, now: Millis) -> (Plan, Memory) 
 /// What each app wants.
 fn claims<'a>(world: &'a World, memory: &mut Memory, now: Millis) -> Vec<Claim<'a>> {
     let all = world.apps.iter().zip(memory.apps());
-    all.filter_map(|((key, view), memory)| Some(Claim::of(key, view.spec.as_deref()?, view, memory, now))).collect()
+    all.filter_map(|((key, view), memory)| Some(Claim::of(key, view.spec.as_deref()?, view, &world.agents, memory, now)))
+        .collect()
 }
 
 /// The gate: of a suspended or merely observed app, or one that cannot be acted upon, nothing starts, ends or gives way.

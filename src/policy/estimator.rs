@@ -12,6 +12,11 @@ const KEPT: f64 = 0.7;
 /// By what part a replica's rate may then be off.
 const NOT_SO_SURE: f64 = 0.2;
 
+/// What a replica does at the least, as a part of what is assumed, and of what is said: where demand swings, all could be explained by
+/// replicas that do nothing.
+const LEAST: f64 = 0.1;
+const LEAST_SAID: f64 = 0.25;
+
 /// Rates per second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimator {
@@ -26,12 +31,21 @@ pub(super) struct Estimator {
     spread: [f64; 3],
 }
 
+/// How far off an expectation was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surprise {
+    /// The square of what it was off, in units of `expected`.
+    pub off: f64,
+    /// The variance that was expected: who expects anything is never surprised.
+    pub expected: f64,
+}
+
 impl Estimator {
     /// Begins with what is assumed: a replica's rate, by what factor that may be wrong, and as many busy replicas as arrivals need.
     pub fn new(service: f64, doubt: f64, busy: f64) -> Self {
         let arrivals = service * busy;
         let spread = [arrivals * arrivals + service * service, 0.0, (doubt * service).powi(2)];
-        Self { arrivals, service, least_service: service / 1e4, drift: 0.0, spread }
+        Self { arrivals, service, least_service: service * if doubt < 1.0 { LEAST_SAID } else { LEAST }, drift: 0.0, spread }
     }
 
     /// Time passes, and what is known gets older.
@@ -41,25 +55,26 @@ impl Estimator {
         self.spread[2] += (0.1 * self.service).powi(2) * seconds / SERVICE_CHANGES_IN;
     }
 
-    /// A queue has grown by so much in a time in which all its replicas were busy for `busy` seconds, summed over them. Returns how much of
-    /// a surprise that was: the square of what it was off, in units of what was to be expected.
-    pub fn learn(&mut self, grown: f64, seconds: f64, busy: f64) -> f64 {
-        self.weigh(grown, seconds, busy, true)
+    /// A queue has grown by so much in a time in which all its replicas were busy for `busy` seconds, summed over them, or for up to `vague`
+    /// seconds more or less. Returns how much of a surprise that was.
+    pub fn learn(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64) -> Surprise {
+        self.weigh(grown, seconds, busy, vague, true)
     }
 
     /// The same, of a queue that is empty in the end: that this happened sooner than thought possible is no sign of fewer arrivals.
-    pub fn learn_of_end(&mut self, grown: f64, seconds: f64, busy: f64) -> f64 {
-        self.weigh(grown, seconds, busy, false)
+    pub fn learn_of_end(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64) -> Surprise {
+        self.weigh(grown, seconds, busy, vague, false)
     }
 
-    fn weigh(&mut self, grown: f64, seconds: f64, busy: f64, may_be_sudden: bool) -> f64 {
-        let noise = self.noise(seconds, busy);
+    fn weigh(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64, may_be_sudden: bool) -> Surprise {
+        // The variance of what is anywhere within its bounds is a third of the square of half their distance.
+        let noise = self.noise(seconds, busy) + (self.service * vague).powi(2) / 3.0;
         let off = grown - self.arrivals * seconds + self.service * busy;
         let [_, _, expected] = self.gain(seconds, busy);
-        let surprise = off * off / (expected + noise);
+        let surprise = Surprise { off: off * off / (expected + noise), expected: expected + noise };
         self.drift = KEPT * self.drift + off / (expected + noise).sqrt();
         let drifts = self.drift * self.drift * (1.0 - KEPT * KEPT);
-        if may_be_sudden && surprise.max(drifts) > SUDDEN * SUDDEN {
+        if may_be_sudden && surprise.off.max(drifts) > SUDDEN * SUDDEN {
             self.drift = 0.0;
             // It is demand that changes suddenly; or else a replica's rate was not known as well as thought.
             self.spread[0] += (off / seconds).powi(2);
@@ -67,23 +82,16 @@ impl Estimator {
         }
         let [arrivals, service, expected] = self.gain(seconds, busy);
         let all = expected + noise;
-        self.arrivals = (self.arrivals + arrivals / all * off).max(0.0);
-        let service_by = (service / all * off).clamp(-0.5 * self.service, self.service);
-        let most = 2.0 * self.service;
-        self.service = (self.service + service_by).max(self.least_service);
+        let arrivals_then = self.arrivals + arrivals / all * off;
+        // It is only replicas that take messages out: where arrivals alone would have to be negative, they do more than was thought.
+        let at_least = if arrivals_then < 0.0 { -grown / (busy + vague).max(f64::EPSILON) } else { 0.0 };
+        self.arrivals = arrivals_then.max(0.0);
+        let then = (self.service + service / all * off).max(at_least);
+        self.service = then.clamp(0.5 * self.service, 2.0 * self.service).max(self.least_service);
         self.spread[0] -= arrivals * arrivals / all;
         self.spread[1] -= arrivals * service / all;
         self.spread[2] -= service * service / all;
-        self.at_least((-grown - SUDDEN * noise.sqrt()) / busy, most);
         surprise
-    }
-
-    /// So much a replica did even if nothing arrived: what was surely wrong is not to be put down to arrivals.
-    fn at_least(&mut self, service: f64, most: f64) {
-        if service.is_finite() && service > self.service {
-            self.service = service.min(most);
-            self.spread[2] = self.spread[2].max((NOT_SO_SURE * self.service).powi(2));
-        }
     }
 
     /// Arrivals are known.
@@ -123,7 +131,7 @@ mod tests {
         let mut play = |replicas: f64, arrivals: f64, times: usize| {
             for _ in 0..times {
                 estimator.pass(0.1);
-                estimator.learn((arrivals - 4.0 * replicas) * 0.1, 0.1, replicas * 0.1);
+                estimator.learn((arrivals - 4.0 * replicas) * 0.1, 0.1, replicas * 0.1, 0.0);
             }
             (estimator.arrivals, estimator.service)
         };
@@ -143,7 +151,7 @@ mod tests {
         let mut estimator = Estimator::new(1.0, 3.0, 5.0);
         for grown in [-1e6, 1e6, -1e6, -1e6, -1e6] {
             estimator.pass(0.1);
-            estimator.learn(grown, 0.1, 0.5);
+            estimator.learn(grown, 0.1, 0.5, 0.0);
             assert!(estimator.arrivals >= 0.0 && estimator.service > 0.0 && estimator.arrivals.is_finite(), "{estimator:?}");
         }
     }

@@ -43,7 +43,7 @@ impl<'a> Group<'a> {
 
     /// The most important of its apps that may run there, if one may.
     pub fn best(&self, agent: &Agent) -> Option<&'a App> {
-        let everywhere = self.everywhere.filter(|_| agent.present && !agent.gpus);
+        let everywhere = self.everywhere.filter(|_| agent.is_open() && !agent.gpus);
         let chosen = self.choosy.iter().copied().filter(|app| chooses(app, agent));
         everywhere.into_iter().chain(chosen).min_by_key(|app| app.priority)
     }
@@ -71,7 +71,7 @@ fn chooses(app: &App, agent: &Agent) -> bool {
 #[inline]
 pub(super) fn suits(app: &App, agent: &Agent) -> bool {
     let kept_for_gpus = agent.gpus && app.size.gpu == 0;
-    agent.present && !kept_for_gpus && app.requirements.iter().all(|requirement| meets(agent, requirement))
+    agent.is_open() && !kept_for_gpus && app.requirements.iter().all(|requirement| meets(agent, requirement))
 }
 
 #[cfg(test)]

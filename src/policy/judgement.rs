@@ -7,6 +7,7 @@ use super::backoff::Crash;
 use super::claim::Tally;
 use super::memory::AppMemory;
 use super::plan::{Reason, Verdict};
+use super::rollout;
 use super::want::{self, Asked, Standing};
 use super::world::{AppView, Millis, Reading};
 use crate::api::validated::App;
@@ -95,8 +96,8 @@ fn current(app: &App, tally: Tally, memory: &mut AppMemory) -> i64 {
     if memory.informed || app.demand.is_empty() || app.remainder.is_some() {
         return want;
     }
-    // Neither the successors of a rollover nor those of tasks that were given up for lost are wanted besides them.
+    // Neither the successors of a rollover or a move nor those of tasks that were given up for lost are wanted besides them.
     memory.given_up = memory.given_up.max(tally.unreachable - tally.awaited);
-    let surge = if tally.old > 0 { app.max_surge } else { 0 };
+    let surge = rollout::surge(app, tally.outgoing, tally.displaced);
     want.max(there - surge - memory.given_up)
 }

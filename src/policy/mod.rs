@@ -39,10 +39,10 @@
 //! | whose room is taken | `preempt` |
 //! | what is spared | `sparing` |
 //! | how much may be taken in a time | `budget` |
-//! | changed templates | `rollout` |
+//! | changed templates, and hosts that are about to go | `rollout` |
 //! | what the pool lacks | [`shortfall`] |
 //! | what becomes of held offers | `offers` |
-//! | phases and reasons in words | `verdict` |
+//! | phases and reasons, and their words | `verdict`, `words` |
 //! | how executors and images stand: what they use, and what is told | [`standing`] |
 //! | what one decision hands to the next: [`Memory`] | `memory` |
 //! | resource vectors | [`resources`] |
@@ -88,6 +88,7 @@ mod testing;
 mod verdict;
 mod wait;
 mod want;
+mod words;
 pub mod world;
 
 pub use decide::decide;

@@ -19,9 +19,9 @@ pub(super) fn settle(plan: &mut Plan, rooms: &Rooms, seats: &[Seat], headroom: R
     idle.sort_by_key(|ix| (std::cmp::Reverse(share(rooms.offered(*ix), rooms.total)), *ix));
     let mut kept = Resources::ZERO;
     for agent in idle {
-        let present = rooms.agents[agent.0 as usize].present;
+        let open = rooms.agents[agent.0 as usize].is_open();
         let helps = !headroom.minus_floor(kept).min(rooms.offered(agent)).is_zero();
-        if present && helps {
+        if open && helps {
             kept += rooms.offered(agent);
         } else {
             plan.release.push(agent);
@@ -30,7 +30,7 @@ pub(super) fn settle(plan: &mut Plan, rooms: &Rooms, seats: &[Seat], headroom: R
     plan.release.sort_unstable();
     let covered = headroom.fits(kept);
     let wants_room = |seat: &Seat| seat.is_below_want() && matches!(seat.short, Some(Short::Room | Short::Withheld(_)));
-    let no_agents = rooms.present().next().is_none() && seats.iter().any(Seat::is_below_want);
+    let no_agents = rooms.open().next().is_none() && seats.iter().any(Seat::is_below_want);
     plan.sought = bases.awaited.iter().filter(|(_, level)| *level == Level::Free).map(|(agent, _)| *agent).collect();
     let free = plan.waits.iter().any(|wait| wait.free) || !plan.sought.is_empty();
     plan.recall = !covered || no_agents || free || seats.iter().any(wants_room);

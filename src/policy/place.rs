@@ -36,7 +36,7 @@ impl<'a> Seeker<'a> {
             Spread::Over(attribute) => Some(attribute.as_str()),
         };
         let mut seeker = Self { claim, attribute, groups: Vec::new(), seen_grown: rooms.grown.len() };
-        for ix in rooms.present().filter(|ix| allows(claim, rooms, *ix)) {
+        for ix in rooms.open().filter(|ix| allows(claim, rooms, *ix)) {
             seeker.group(rooms, ix).agents.push(ix);
         }
         if claim.app.base.is_some() {
@@ -109,12 +109,12 @@ impl<'a> Seeker<'a> {
 pub(super) fn hopeless(claim: &Claim, rooms: &Rooms) -> Option<Reason> {
     let app = claim.app;
     let executor = rooms.executor_of(app);
-    let mut agents = rooms.present().filter(|agent| allows(claim, rooms, *agent)).peekable();
-    if rooms.present().next().is_none() {
+    let mut agents = rooms.open().filter(|agent| allows(claim, rooms, *agent)).peekable();
+    if rooms.open().next().is_none() {
         Some(Reason::NoAgents)
     } else if agents.peek().is_none() {
-        let barred = rooms.present().filter(|ix| claim.barred.contains(ix) && suits(app, &rooms.agents[ix.0 as usize])).count();
-        Some(if rooms.present().any(|ix| is_open(claim, rooms, ix)) {
+        let barred = rooms.open().filter(|ix| claim.barred.contains(ix) && suits(app, &rooms.agents[ix.0 as usize])).count();
+        Some(if rooms.open().any(|ix| is_open(claim, rooms, ix)) {
             without_executor(claim, rooms)
         } else if barred > 0 {
             Reason::AgentsBarred { agents: i64::try_from(barred).unwrap_or(i64::MAX) }
@@ -140,7 +140,7 @@ fn without_executor(claim: &Claim, rooms: &Rooms) -> Reason {
 /// The executor is named where the replica alone would fit.
 fn too_large(claim: &Claim, rooms: &Rooms) -> Reason {
     let size = claim.app.size;
-    let fits = rooms.present().any(|ix| is_open(claim, rooms, ix) && rooms.is_large_enough(ix, size, None));
+    let fits = rooms.open().any(|ix| is_open(claim, rooms, ix) && rooms.is_large_enough(ix, size, None));
     Reason::NoAgentLargeEnough { size, executor: rooms.executor_of(claim.app).filter(|_| fits) }
 }
 
@@ -234,7 +234,7 @@ mod tests {
         let view = AppView { spec: Some(Arc::new(spec)), tasks, ..AppView::default() };
         let world = World { limits: Resources::UNLIMITED, agents, ..World::default() };
         let spec = view.spec.as_deref().expect("it has one");
-        let claim = Claim::of(&key, spec, &view, &mut AppMemory::default(), 0);
+        let claim = Claim::of(&key, spec, &view, &world.agents, &mut AppMemory::default(), 0);
         let mut rooms = Rooms::of(&world, Bases::default(), 0);
         let mut seeker = Seeker::new(&claim, &rooms, |_| true);
         let next = || {
@@ -253,7 +253,7 @@ mod tests {
             let spec = app("a", json!({"replicas": 1, "placement": placement}));
             let world = World { agents: vec![agent(4, &[("rack", "x")]); 2], ..World::default() };
             let view = AppView { spec: Some(Arc::new(spec.clone())), ..AppView::default() };
-            let mut claim = Claim::of(&spec.key, &spec, &view, &mut AppMemory::default(), 0);
+            let mut claim = Claim::of(&spec.key, &spec, &view, &world.agents, &mut AppMemory::default(), 0);
             claim.barred = barred.iter().copied().map(AgentIx).collect();
             hopeless(&claim, &Rooms::of(&world, Bases::default(), 0))
         };

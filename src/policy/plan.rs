@@ -90,6 +90,8 @@ pub enum StopReason {
     OverLimits,
     /// It runs an old template and its successor is ready, or needs its room.
     Replaced,
+    /// Its host is about to go, and it is replaced elsewhere or lived on spare room.
+    HostDeparts,
     /// Its app was deleted.
     Deleted,
 }
@@ -328,6 +330,12 @@ pub enum Reason {
         old: i64,
         new: i64,
     },
+    /// Off hosts that are about to go.
+    Moving {
+        replicas: i64,
+        /// There is no room for all of them elsewhere.
+        stuck: bool,
+    },
     Unreachable {
         replicas: i64,
     },
@@ -365,6 +373,7 @@ impl fmt::Display for StopReason {
             Self::Headroom => f.write_str("makes room for the pool's headroom"),
             Self::OverLimits => f.write_str("the pool is over its limits"),
             Self::Replaced => f.write_str("replaced by a replica of the new template"),
+            Self::HostDeparts => f.write_str("maintenance of its host is about to begin"),
             Self::Deleted => f.write_str("its app was deleted"),
         }
     }

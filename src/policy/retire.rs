@@ -8,7 +8,7 @@ use super::memory::Memory;
 use super::plan::Retire;
 use super::world::{Agent, AgentIx, BasePhase, Fitted, Millis, TaskPhase, World};
 
-/// Executors without tasks that nobody has wanted for a while, and when the next will have been idle for so long. While some specs may
+/// Executors without tasks that nobody has wanted for a while, or on agents that are about to go, and when the next will have been idle for so long. While some specs may
 /// be missing, their apps may want them.
 pub(super) fn retire(world: &World, bases: &Bases, memory: &mut Memory, now: Millis) -> (Vec<Retire>, Option<Millis>) {
     let idle = if world.end_orphans && world.spared.is_empty() { idle(world, bases) } else { BTreeSet::new() };
@@ -18,7 +18,8 @@ pub(super) fn retire(world: &World, bases: &Bases, memory: &mut Memory, now: Mil
     let idle: BTreeMap<_, _> = all.map(|one| (one.clone(), since(&one))).collect();
     let (mut retire, mut wake_at) = (Vec::new(), None);
     for ((agent, executor), since) in &idle {
-        let end = since.saturating_add(world.executor_idle_ms);
+        let departs = world.agents.get(agent.0 as usize).is_some_and(|agent| agent.departs);
+        let end = if departs { now } else { since.saturating_add(world.executor_idle_ms) };
         if end <= now {
             retire.push(Retire { executor: Arc::clone(executor), agent: *agent });
         } else {

@@ -164,7 +164,7 @@ impl<'a> Rooms<'a> {
             } else {
                 limits.soon -= task.resources;
             }
-            if !world.agents.get(ix).is_some_and(|agent| agent.present) {
+            if !world.agents.get(ix).is_some_and(super::world::Agent::is_open) {
                 continue;
             }
             sizes[ix] += task.resources;
@@ -177,8 +177,8 @@ impl<'a> Rooms<'a> {
         let total = sizes.iter().copied().sum::<Resources>().min(world.limits);
         let spare = rooms.iter().map(|room| room.soon).sum();
         let largest = rooms.iter().fold(Resources::ZERO, |largest, room| largest.max(room.soon));
-        let present = world.agents.iter().zip(0..).filter(|(agent, _)| agent.present).map(|(_, ix)| AgentIx(ix));
-        let mut order: Vec<AgentIx> = present.collect();
+        let open = world.agents.iter().zip(0..).filter(|(agent, _)| agent.is_open()).map(|(_, ix)| AgentIx(ix));
+        let mut order: Vec<AgentIx> = open.collect();
         order.sort_by_cached_key(|ix| (share(rooms[ix.0 as usize].soon, total), *ix));
         stuck.sort_unstable();
         stuck.dedup();
@@ -279,7 +279,7 @@ impl<'a> Rooms<'a> {
     /// A task is going to end.
     pub fn give(&mut self, agent: AgentIx, size: Resources) {
         self.limits.soon += size;
-        if self.agents.get(agent.0 as usize).is_some_and(|agent| agent.present) {
+        if self.agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) {
             let room = &mut self.by_agent[agent.0 as usize];
             room.soon += size;
             self.largest = self.largest.max(room.soon);
@@ -325,15 +325,15 @@ impl<'a> Rooms<'a> {
         app.base.as_ref().is_some_and(|base| base.kind == BaseKind::Executor).then_some(self.executor)
     }
 
-    /// Present agents, those with least room first.
-    pub fn present(&self) -> impl Iterator<Item = AgentIx> {
+    /// Agents on which something may be placed, those with least room first.
+    pub fn open(&self) -> impl Iterator<Item = AgentIx> {
         self.order.iter().copied()
     }
 }
 
 impl Room {
     fn of(agent: &Agent) -> Self {
-        if !agent.present {
+        if !agent.is_open() {
             return Self::default();
         }
         let free = agent.held + agent.expected;
@@ -362,14 +362,16 @@ fn count_bases(world: &World, rooms: &mut [Room], sizes: &mut [Resources], limit
             if used.is_zero() {
                 continue;
             }
-            sizes[ix] += used;
             limits.now -= used;
             limits.free -= used;
             let ends_by = fitted.since.saturating_add(UNKNOWN_GRACE_MS).saturating_add(LATE_MS);
-            if fitted.phase == BasePhase::Leaving && ends_by > now {
-                rooms[ix].soon += used;
-            } else {
+            let is_coming = fitted.phase == BasePhase::Leaving && ends_by > now;
+            if !is_coming {
                 limits.soon -= used;
+            }
+            if agent.is_open() {
+                sizes[ix] += used;
+                rooms[ix].soon += if is_coming { used } else { Resources::ZERO };
             }
         }
     }

@@ -19,8 +19,10 @@ pub(super) struct Seat<'a> {
     pub frozen: bool,
     /// Starting and running replicas that stay.
     pub kept: i64,
-    /// Of these, from an old template.
-    pub old: i64,
+    /// Of these, the ones that others are to succeed.
+    pub outgoing: i64,
+    /// Of these in turn, the ones on agents that are about to go.
+    pub displaced: i64,
     pub starts: i64,
     pub waits: i64,
     /// Room kept for the next try of a template that fails.
@@ -84,7 +86,8 @@ impl<'a> Seat<'a> {
             claim,
             frozen,
             kept: claim.tally.live(),
-            old: claim.tally.old,
+            outgoing: claim.tally.outgoing,
+            displaced: claim.tally.displaced,
             starts: 0,
             waits: 0,
             reserved: 0,
@@ -120,7 +123,7 @@ impl<'a> Seat<'a> {
     /// Whether it has all that it is to have, and this decision changes nothing about it.
     pub fn is_at_rest(&self) -> bool {
         let tally = self.claim.tally;
-        self.placed() == 0 && self.kept == tally.live() && self.old == tally.old && self.short.is_none()
+        self.placed() == 0 && self.kept == tally.live() && self.outgoing == tally.outgoing && self.short.is_none()
     }
 
     /// Replicas that this decision adds.
@@ -160,14 +163,19 @@ impl<'a> Seat<'a> {
         unready.saturating_add_unsigned(ready as u64) <= most.of(expected)
     }
 
-    /// Tasks in the order in which they are given up: old templates first, then what does not serve yet, then the youngest.
+    /// How many replicas beyond its ceiling it may have for now.
+    pub fn surge(&self) -> i64 {
+        rollout::surge(self.claim.app, self.outgoing, self.displaced)
+    }
+
+    /// Tasks in the order in which they are given up: those with successors to come first, then what does not serve yet, then the youngest.
     pub fn in_order_of_leaving(&self) -> Vec<usize> {
-        let Claim { tasks, app, .. } = self.claim;
+        let Claim { tasks, .. } = self.claim;
         let stays = |at: &usize| is_live(&tasks[*at]) && !self.ends.get(*at).copied().unwrap_or(false);
         let mut order: Vec<usize> = (0..tasks.len()).filter(stays).collect();
         order.sort_by_key(|at| {
             let task = &tasks[*at];
-            (!rollout::is_old(task, app), task.phase == TaskPhase::Running, is_ready(task), Reverse(task.born), Reverse(*at))
+            (!self.claim.is_outgoing(task), task.phase == TaskPhase::Running, is_ready(task), Reverse(task.born), Reverse(*at))
         });
         order
     }
@@ -184,13 +192,21 @@ impl<'a> Seat<'a> {
             Band::Remainder if app.remainder.is_some() => app.max,
             Band::Remainder => return 0,
         };
-        let is_last = band == Band::Remainder || app.remainder.is_none();
-        if self.old == 0 || !is_last {
+        // Spare room gives successors to old templates, but what is wanted must not be without a host.
+        if band == Band::Want && app.remainder.is_some() {
+            return self.lacking();
+        }
+        if self.outgoing == 0 {
             return up_to - self.count();
         }
-        // Old replicas do not count for good: each has a successor, though only so many at a time beyond what is wanted.
-        let successors = up_to - (self.kept - self.old) - self.placed();
-        successors.min(up_to.saturating_add(app.max_surge) - self.count())
+        // What goes does not count for good: each has a successor, though only so many at a time beyond what is wanted.
+        let successors = up_to - (self.kept - self.outgoing) - self.placed();
+        successors.min(up_to.saturating_add(self.surge()) - self.count())
+    }
+
+    /// Replicas that demand asks for and that it has not, or only where they cannot stay.
+    pub fn lacking(&self) -> i64 {
+        self.claim.want + self.displaced - self.count()
     }
 
     pub fn rank(&self, band: Band) -> Rank {

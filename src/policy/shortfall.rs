@@ -45,7 +45,7 @@ pub(super) fn of(allocation: &Allocation) -> Shortfall {
 
 fn lack_of(seat: &Seat) -> Option<Lack> {
     let app = seat.claim.app;
-    let replicas = seat.claim.want - seat.count();
+    let replicas = seat.lacking();
     let hosts_help = match seat.short.as_ref()? {
         Short::Room | Short::Withheld(_) => true,
         Short::Hopeless(reason) => {
@@ -53,14 +53,14 @@ fn lack_of(seat: &Seat) -> Option<Lack> {
         }
         Short::Limits | Short::Headroom => false,
     };
-    let lacks = hosts_help && replicas > 0 && seat.is_below_want();
+    let lacks = hosts_help && replicas > 0 && !seat.frozen;
     lacks.then(|| Lack { app: seat.claim.key.clone(), priority: app.priority, replicas, size: app.size })
 }
 
 /// Of sizes that are as common, the larger.
 fn most_common(rooms: &Rooms) -> Option<Resources> {
     let mut sizes: BTreeMap<Resources, usize> = BTreeMap::new();
-    rooms.present().for_each(|agent| *sizes.entry(rooms.size(agent)).or_default() += 1);
+    rooms.open().for_each(|agent| *sizes.entry(rooms.size(agent)).or_default() += 1);
     sizes.into_iter().max_by_key(|(size, count)| (*count, *size)).map(|(size, _)| size)
 }
 

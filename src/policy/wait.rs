@@ -7,7 +7,7 @@
 //! that is tried out, with more patience each time that it turns out to be wrong.
 
 use super::busy::{Busy, seconds};
-use super::estimator::Estimator;
+use super::estimator::{Estimator, Surprise};
 use super::target::{float, round_up};
 use super::world::Millis;
 use crate::api::validated::Wait;
@@ -34,8 +34,11 @@ const PROVES_RIGHT: f64 = 0.5;
 const NONE: f64 = 0.05;
 
 /// How old values may be, beyond what is said of that, in milliseconds: which it is shows when the count of replicas changes.
-pub(super) const LAGS_MS: [u64; 9] = [0, 250, 500, 750, 1000, 1250, 1500, 1750, MOST_LAG_MS];
+pub(super) const LAGS_MS: [u64; 17] =
+    [0, 125, 250, 375, 500, 625, 750, 875, 1000, 1125, 1250, 1375, 1500, 1625, 1750, 1875, MOST_LAG_MS];
 pub(super) const MOST_LAG_MS: u64 = 2000;
+/// Half of the step from one of these to the next: by so much the nearest may be off.
+const HALF_A_STEP_MS: u64 = 63;
 /// By so much the surprises of one such assumption must outweigh those of another.
 const CLEARLY: f64 = 6.0;
 /// A single surprise counts for this much at most.
@@ -74,9 +77,9 @@ struct Trial {
 #[derive(Clone, Copy, Debug)]
 struct Model {
     lag_ms: u64,
+    /// By how much that may be off.
+    vague_ms: u64,
     rates: Estimator,
-    /// Replica-seconds until the last value was taken.
-    busy: f64,
     /// How far off it has been of late.
     surprises: f64,
 }
@@ -104,7 +107,10 @@ impl Queue {
         let service = wait.service_ms.map_or(ASSUMED * 1000.0 / ms(wait.max_ms), |service| 1000.0 / ms(service));
         let doubt = if wait.service_ms.is_some() { SMALL_DOUBT } else { DOUBT };
         let rates = Estimator::new(service, doubt, float(current));
-        let model = |lag_ms| Model { lag_ms: wait.lag_ms.saturating_add(lag_ms), rates, busy: 0.0, surprises: 0.0 };
+        let model = |lag_ms| {
+            let vague_ms = if lag_ms > 0 { HALF_A_STEP_MS } else { 0 };
+            Model { lag_ms: wait.lag_ms.saturating_add(lag_ms), vague_ms, rates, surprises: 0.0 }
+        };
         let trial = Trial { runs: false, fewest: rates.arrivals, wanted: current, enough_for: 0.0, patience: 1.0 };
         Self { models: LAGS_MS.map(model), best: 0, last: None, trial }
     }
@@ -116,10 +122,12 @@ impl Queue {
         let Moment { ready, current, start_ms, slack, .. } = moment;
         let longest = ms(wait.max_ms) / 1000.0;
         let start = seconds(0, start_ms);
+        // So late is the effect of what is wanted now.
+        let late = start + ms(self.models[self.best].lag_ms) / 1000.0;
         let waiting = self.models[self.best].by_now(&moment);
-        // Where replicas start more slowly than that, it cannot be kept, and haste would only start too many.
-        let drain = (waiting - (arrivals * longest * CALM).max(1.0)).max(0.0) / longest.max(start);
-        let in_time = (longest - start).max(start).max(longest * CALM);
+        // Where that is longer than messages may wait, the bound cannot be kept, and haste would only start too many.
+        let drain = (waiting - (arrivals * longest * CALM).max(1.0)).max(0.0) / longest.max(late);
+        let in_time = (longest - late).max(late).max(longest * CALM);
         let bound = (waiting / service - float(ready) * start) / in_time;
         let some = i64::from(moment.waiting > 0.0);
         let need = |arrivals: f64| round_up(((arrivals + drain) / service).max(bound)).max(some);
@@ -138,7 +146,6 @@ impl Queue {
     fn observe(&mut self, wait: Wait, moment: &Moment) {
         let Some((length, at)) = self.last else {
             self.last = Some((moment.waiting, moment.at));
-            self.models.iter_mut().for_each(|model| model.busy = model.busy_until(moment));
             return;
         };
         let passed = seconds(at, moment.at);
@@ -146,14 +153,22 @@ impl Queue {
             return;
         }
         self.last = Some((moment.waiting, moment.at));
-        let mut has_told = false;
-        for (place, model) in self.models.iter_mut().enumerate() {
-            let told = model.learn(length, moment, passed);
-            has_told |= told && place == self.best;
-        }
+        let surprises = self.models.each_mut().map(|model| model.learn((length, at), moment));
+        let has_told = surprises[self.best].is_some();
         self.trial.runs &= !has_told;
         if !has_told && moment.arrivals.is_none() {
             self.assume_fewer(wait, moment, passed);
+        }
+        self.compare(&surprises);
+    }
+
+    /// Believes in another model where that is clearly more likely. One that expects more or less anything is never surprised; it pays for
+    /// that as in the likelihood of normal distributions.
+    fn compare(&mut self, surprises: &[Option<Surprise>; LAGS_MS.len()]) {
+        let believed = surprises[self.best].map_or(f64::INFINITY, |surprise| surprise.expected);
+        for (model, surprise) in self.models.iter_mut().zip(surprises) {
+            let weight = surprise.map_or(0.0, |Surprise { off, expected }| off + (expected / believed).ln().max(0.0));
+            model.surprises += weight.min(MOST_SURPRISE);
         }
         let best = (0..self.models.len()).min_by(|a, b| self.models[*a].surprises.total_cmp(&self.models[*b].surprises));
         if let Some(best) = best.filter(|best| self.models[*best].surprises + CLEARLY < self.models[self.best].surprises) {
@@ -210,11 +225,17 @@ impl Model {
         (moment.waiting + self.rates.arrivals * lag - done).max(0.0)
     }
 
-    /// Learns from a value, the one before it, and the time between them. False if they tell nothing.
-    fn learn(&mut self, length: f64, moment: &Moment, passed: f64) -> bool {
-        let until = self.busy_until(moment);
-        let (grown, busy) = (moment.waiting - length, (until - self.busy).max(0.0));
-        self.busy = until;
+    /// Learns from a value, the one before it, and the time between them; `None` if they tell nothing.
+    fn learn(&mut self, (length, since): (f64, Millis), moment: &Moment) -> Option<Surprise> {
+        let passed = seconds(since, moment.at);
+        let busy_by =
+            |lag_ms: u64| moment.busy.until(moment.at.saturating_sub(lag_ms)) - moment.busy.until(since.saturating_sub(lag_ms));
+        let latest = busy_by(self.lag_ms + self.vague_ms);
+        let soonest = busy_by(self.lag_ms.saturating_sub(self.vague_ms));
+        // Where the count changes, it is known only within these bounds.
+        let busy = ((latest + soonest) / 4.0 + busy_by(self.lag_ms) / 2.0).max(0.0);
+        let vague = (soonest - latest).abs() / 2.0;
+        let grown = moment.waiting - length;
         self.surprises *= 0.5_f64.powf(passed / FORGET_IN);
         self.rates.pass(passed);
         if let Some(arrivals) = moment.arrivals {
@@ -224,17 +245,15 @@ impl Model {
         // In between, all were busy; or there was nobody to be.
         let full = (length > 0.0 && moment.waiting > 0.0) || busy <= 0.0;
         // Of replicas that were busy for an unknown part of the time, only the bounds are known: all of it, and none.
-        let surprise = if full {
-            self.rates.learn(grown, passed, busy)
+        if full {
+            Some(self.rates.learn(grown, passed, busy, vague))
         } else if arrivals * passed - service * busy > grown {
-            self.rates.learn_of_end(grown, passed, busy)
+            Some(self.rates.learn_of_end(grown, passed, busy, vague))
         } else if arrivals * passed < grown {
-            self.rates.learn(grown, passed, 0.0)
+            Some(self.rates.learn(grown, passed, 0.0, 0.0))
         } else {
-            return false;
-        };
-        self.surprises += surprise.min(MOST_SURPRISE);
-        true
+            None
+        }
     }
 }
 

@@ -107,10 +107,20 @@ pub struct Agent {
     /// It has graphics processors. Only replicas that use some are placed there, as Mesos by itself shows such agents only to frameworks
     /// that promise this (capability `GPU_RESOURCES`).
     pub gpus: bool,
-    /// Unset: gone, unreachable, draining or under maintenance; nothing new is placed there.
+    /// Unset: it is gone, out of reach, or being drained; nothing new is placed there.
     pub present: bool,
+    /// It is about to go, as its maintenance is planned: nothing new is placed there, and what runs there moves while there is time.
+    pub departs: bool,
     /// What is there for replicas to build on: executors of pooled apps, and images.
     pub bases: Vec<Fitted>,
+}
+
+impl Agent {
+    /// Whether something may be placed there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.present && !self.departs
+    }
 }
 
 /// A [`Base`](crate::api::validated::Base) on an agent, or an attempt to put it there.

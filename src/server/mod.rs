@@ -109,14 +109,20 @@ pub async fn serve(
     let routes = router(Arc::new(Shared { state, closing: closing.clone() }));
     // Small writes are the rule here, and they are wanted at once.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let signal = closing.clone();
-    let server =
-        axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(async move {
-            shutdown.await;
-            signal.cancel();
-        });
+    let server = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(closing.clone().cancelled_owned());
+    within_grace(server.into_future(), shutdown, closing).await
+}
+
+/// Tells a server, by way of `closing`, to end when `shutdown` is ready; requests under way then have [`GRACE`] to end.
+async fn within_grace(
+    server: impl Future<Output = io::Result<()>>,
+    shutdown: impl Future<Output = ()>,
+    closing: CancellationToken,
+) -> io::Result<()> {
     let deadline = async {
-        closing.cancelled().await;
+        shutdown.await;
+        closing.cancel();
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {

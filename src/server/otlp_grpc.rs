@@ -10,7 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryFutureExt as _};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use prost::Message as _;
@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
 use super::otlp::{Failure, Format, LIMIT};
-use super::{GRACE, ServerState, Shared, router};
+use super::{ServerState, Shared, router, within_grace};
 
 /// What concerns gRPC's own message, and not the one that is made of it.
 const OF_GRPC: [HeaderName; 5] = [
@@ -51,19 +51,8 @@ pub async fn serve_grpc(
         let (stream, _) = axum::serve::Listener::accept(&mut listener).await;
         Some((Ok::<_, io::Error>(stream), listener))
     });
-    let signal = closing.clone();
-    let server = Server::builder().serve_with_incoming_shutdown(service, incoming.boxed(), async move {
-        shutdown.await;
-        signal.cancel();
-    });
-    let deadline = async {
-        closing.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = server => ended.map_err(io::Error::other),
-        () = deadline => Ok(()),
-    }
+    let server = Server::builder().serve_with_incoming_shutdown(service, incoming.boxed(), closing.clone().cancelled_owned());
+    within_grace(server.map_err(io::Error::other), shutdown, closing).await
 }
 
 struct Export(Router);

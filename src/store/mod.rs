@@ -5,6 +5,7 @@
 //! | YAML files | [`directory`] |
 //! | the objects of a Kubernetes API server | [`crate::kubernetes`] |
 //! | the secrets that specs name | [`secrets`] |
+//! | files that outlive a crash | [`file`] |
 //!
 //! Specs are immutable snapshots, so that an engine sees either the old set or the new one, never half of a change. A source keeps the
 //! last good spec of what has become unreadable, and says so in [`Specs::problems`].
@@ -18,6 +19,7 @@ use crate::api::validated::{App, Key, Pool};
 use crate::api::{MicroscaledApp, MicroscalingPool};
 
 pub mod directory;
+pub mod file;
 pub mod secrets;
 
 /// Everything that users have declared, as far as it could be read.

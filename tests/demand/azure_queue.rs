@@ -1,22 +1,18 @@
 //! Queues of Azure Storage, of Azurite.
 
-use std::fs;
-use std::path::Path;
-
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use microscaler_testbed::{Authority, Server, Stopped};
+use microscaler_testbed::{Server, Stopped};
 use reqwest::{Client, Method, Url};
 use ring::hmac;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, arguments, is, metric};
 use crate::http::serve;
-use crate::https::{client, tls};
+use crate::https::{client, over_tls, tls};
 
 /// The keys of the account `shop`.
 const KEYS: [&str; 2] = ["Zmlyc3Qga2V5IG9mIHRoZSBhY2NvdW50", "c2Vjb25kIGtleSBvZiB0aGUgYWNjb3VudA=="];
@@ -24,7 +20,7 @@ const KEYS: [&str; 2] = ["Zmlyc3Qga2V5IG9mIHRoZSBhY2NvdW50", "c2Vjb25kIGtleSBvZi
 struct Azurite {
     server: Server,
     client: Client,
-    secrets: TempDir,
+    secrets: Files,
 }
 
 impl Azurite {
@@ -33,18 +29,11 @@ impl Azurite {
     }
 
     /// With one queue, `orders`.
-    async fn with(stopped: Stopped, options: &'static [&'static str]) -> Self {
+    async fn with(stopped: Stopped, options: &[&str]) -> Self {
         let stopped = stopped.environment("AZURITE_ACCOUNTS", format!("shop:{}:{}", KEYS[0], KEYS[1]));
-        let arguments = |port: u16, _: &Path| {
-            let port = port.to_string();
-            let arguments = ["--queuePort", &port, "--inMemoryPersistence", "--disableTelemetry"].map(str::to_owned);
-            arguments.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect()
-        };
-        let azurite = Self {
-            server: stopped.start("azurite-queue", arguments).unwrap(),
-            client: client(),
-            secrets: TempDir::new().unwrap(),
-        };
+        let own = ["--queuePort", "{port}", "--inMemoryPersistence", "--disableTelemetry"];
+        let server = stopped.start("azurite-queue", arguments(&[&own, options].concat())).unwrap();
+        let azurite = Self { server, client: client(), secrets: Files::new() };
         azurite.keep(&azurite.with_key(KEYS[0]));
         azurite.create().await;
         azurite
@@ -59,7 +48,7 @@ impl Azurite {
     }
 
     fn keep(&self, connection: &str) {
-        fs::write(self.secrets.path().join("connection"), connection).unwrap();
+        self.secrets.write("connection", connection);
     }
 
     /// Does something with a signature of the tests' own.
@@ -81,7 +70,7 @@ impl Azurite {
     }
 
     fn spec(&self, queue: &str) -> Value {
-        spec(queue, &self.secrets.path().join("connection"))
+        spec(queue, &self.secrets)
     }
 
     fn fixture(&self, queue: &str) -> Fixture {
@@ -96,8 +85,8 @@ impl Azurite {
     }
 }
 
-fn spec(queue: &str, connection: &Path) -> Value {
-    json!({"queueName": queue, "connection": {"file": connection}, "pollMilliseconds": 20, "timeoutMilliseconds": 20_000})
+fn spec(queue: &str, secrets: &Files) -> Value {
+    json!({"queueName": queue, "connection": secrets.named("connection"), "pollMilliseconds": 20, "timeoutMilliseconds": 20_000})
 }
 
 /// A signature for the account that allows this for ever.
@@ -111,27 +100,23 @@ fn signature(permissions: &str) -> String {
     Url::parse_with_params("http://x", parameters).unwrap().query().unwrap().to_owned()
 }
 
-fn is(value: f64, expected: f64) -> bool {
-    (value - expected).abs() < 1e-9
-}
-
 #[tokio::test]
 async fn messages_are_counted_as_the_spec_says() {
     let azurite = Azurite::start().await;
     let fixture = azurite.fixture("orders");
-    assert!(is(fixture.value().await, 0.0));
+    assert!(is(0.0)(fixture.value().await));
     azurite.put(3).await;
-    fixture.until_value(|value| is(value, 3.0)).await;
+    fixture.until_value(is(3.0)).await;
     // One of them is being worked on.
     assert_eq!(azurite.ask(Method::GET, "orders/messages?visibilitytimeout=600", "").await, StatusCode::OK);
     let mut spec = azurite.spec("orders");
     spec["queueLengthStrategy"] = "visibleonly".into();
     let visible = Fixture::of(metric("m", "azureQueue", &spec));
-    visible.until_value(|value| is(value, 2.0)).await;
-    assert!(is(azurite.fixture("orders").value().await, 3.0));
+    visible.until_value(is(2.0)).await;
+    assert!(is(3.0)(azurite.fixture("orders").value().await));
     // More than Azure shows.
     azurite.put(30).await;
-    visible.until_value(|value| is(value, 33.0)).await;
+    visible.until_value(is(33.0)).await;
 }
 
 #[tokio::test]
@@ -154,16 +139,16 @@ async fn only_who_may_is_answered() {
 async fn a_connection_string_that_has_changed_is_read_anew() {
     let azurite = Azurite::start().await;
     let fixture = azurite.fixture("orders");
-    assert!(is(fixture.value().await, 0.0));
+    assert!(is(0.0)(fixture.value().await));
     azurite.keep(&azurite.with_key(&STANDARD.encode("another key")));
     fixture.until_failure("the key or the signature in connection is refused").await;
     azurite.keep(&azurite.with_key(KEYS[1]));
-    assert!(is(fixture.value().await, 0.0));
+    assert!(is(0.0)(fixture.value().await));
     // To another account's server.
     let other = Azurite::start().await;
     other.put(2).await;
     azurite.keep(&format!("{};SharedAccessSignature={}", other.endpoint(), signature("r")));
-    fixture.until_value(|value| is(value, 2.0)).await;
+    fixture.until_value(is(2.0)).await;
 }
 
 #[tokio::test]
@@ -171,35 +156,30 @@ async fn a_server_that_is_started_again_is_found() {
     let azurite = Azurite::start().await;
     azurite.put(1).await;
     let fixture = azurite.fixture("orders");
-    assert!(is(fixture.value().await, 1.0));
+    assert!(is(1.0)(fixture.value().await));
     azurite.server.kill();
     fixture.failure().await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(value, 1.0)), "the value was lost");
+    fixture.failure_keeps(1.0).await;
     azurite.server.start().unwrap();
     // It has forgotten its queues.
     fixture.until_failure("there is no such queue").await;
     azurite.create().await;
-    fixture.until_value(|value| is(value, 0.0)).await;
+    fixture.until_value(is(0.0)).await;
 }
 
 #[tokio::test]
 async fn over_tls_only_an_authority_that_is_named_is_trusted() {
-    let (authority, ours) = (Authority::new().unwrap(), TempDir::new().unwrap());
-    authority.write(ours.path(), &[]).unwrap();
-    let stopped = Server::new("azurite").unwrap().scheme("https");
-    authority.write(stopped.directory(), &["server"]).unwrap();
+    let (stopped, ours) = over_tls("azurite");
     let azurite = Azurite::with(stopped, &["--cert", "server.pem", "--key", "server.key"]).await;
     assert_eq!(azurite.refused("orders").await, "invalid peer certificate: UnknownIssuer");
     let mut spec = azurite.spec("orders");
     spec["tls"] = tls(ours.path(), None);
-    assert!(is(Fixture::of(metric("m", "azureQueue", &spec)).value().await, 0.0));
+    assert!(is(0.0)(Fixture::of(metric("m", "azureQueue", &spec)).value().await));
 }
 
 #[tokio::test]
 async fn garbage_is_a_failure() {
-    let secrets = TempDir::new().unwrap();
-    let connection = secrets.path().join("connection");
+    let secrets = Files::new();
     let mut headers = HeaderMap::new();
     headers.insert("x-ms-approximate-messages-count", "many".parse().unwrap());
     for (status, headers, strategy, expected) in [
@@ -212,8 +192,8 @@ async fn garbage_is_a_failure() {
         let handler = move || async move { answer };
         let router = Router::new().route("/orders", get(handler.clone())).route("/orders/messages", get(handler));
         let (address, _task) = serve(router).await;
-        fs::write(&connection, format!("AccountName=shop;AccountKey=a2V5;QueueEndpoint=http://{address}")).unwrap();
-        let mut spec = spec("orders", &connection);
+        secrets.write("connection", &format!("AccountName=shop;AccountKey=a2V5;QueueEndpoint=http://{address}"));
+        let mut spec = spec("orders", &secrets);
         spec["queueLengthStrategy"] = strategy.into();
         let failure = Fixture::of(metric("m", "azureQueue", &spec)).failure().await;
         assert_eq!(failure, format!("GET http://{address}/orders: {expected}"));
@@ -223,17 +203,5 @@ async fn garbage_is_a_failure() {
 #[tokio::test]
 async fn queues_of_several_apps_are_read_side_by_side() {
     let azurite = Azurite::start().await;
-    let mut fixture = Fixture::new();
-    let metrics = json!([
-        metric("there", "azureQueue", &azurite.spec("orders")),
-        metric("missing", "azureQueue", &azurite.spec("nowhere"))
-    ]);
-    fixture.sources.sync(&[app("a", metrics.clone()), app("b", metrics)]);
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 4 {
-        for update in fixture.next().await {
-            assert_eq!(update.reading.failure.is_some(), &*update.metric == "missing", "{update:?}");
-            seen.insert((update.app, update.metric));
-        }
-    }
+    Fixture::side_by_side("azureQueue", &azurite.spec("orders"), &azurite.spec("nowhere")).await;
 }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::fixture::{Fixture, metric};
+use crate::fixture::{Fixture, is, metric};
+use crate::https::end;
 
 fn http(address: SocketAddr, path: &str, pointer: &str) -> Value {
     let url = format!("http://{address}{path}");
@@ -36,7 +37,7 @@ async fn numbers_are_read() {
     let address = reply(StatusCode::OK, body).await;
     for (pointer, expected) in [("/queues/0/depth", 42.0), ("/queues/0/lag", 1.5)] {
         let read = Fixture::of(http(address, "/", pointer)).value().await;
-        assert!((read - expected).abs() < 1e-9);
+        assert!(is(expected)(read));
     }
 }
 
@@ -68,7 +69,7 @@ async fn redirects_are_followed_but_not_for_ever() {
         .route("/new", get(|| async { "7" }))
         .route("/round", get(|| async { Redirect::temporary("/round") }));
     let (address, _server) = serve(router).await;
-    assert!((Fixture::of(http(address, "/old", "")).value().await - 7.0).abs() < 1e-9);
+    assert!(is(7.0)(Fixture::of(http(address, "/old", "")).value().await));
     let failure = Fixture::of(http(address, "/round", "")).failure().await;
     assert_eq!(failure, format!("GET http://{address}/round: too many redirects"));
 }
@@ -114,14 +115,13 @@ fn serve_apart(address: &str, body: &'static str) -> (SocketAddr, tokio::runtime
 async fn a_server_that_goes_away_and_comes_back_is_found_again() {
     let (address, server) = serve_apart("127.0.0.1:0", "5");
     let fixture = Fixture::of(http(address, "/", ""));
-    assert!((fixture.value().await - 5.0).abs() < 1e-9);
-    server.shutdown_background();
+    assert!(is(5.0)(fixture.value().await));
+    end(server);
     fixture.until_failure(&format!("GET http://{address}/: connection refused")).await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| (value - 5.0).abs() < 1e-9), "the value was lost");
+    fixture.failure_keeps(5.0).await;
     let (_, server) = serve_apart(&address.to_string(), "6");
-    fixture.until_value(|value| (value - 6.0).abs() < 1e-9).await;
-    server.shutdown_background();
+    fixture.until_value(is(6.0)).await;
+    end(server);
 }
 
 #[tokio::test]
@@ -140,5 +140,5 @@ async fn a_connection_cut_in_mid_answer_is_a_failure_that_keeps_the_value() {
     let reading = fixture.until(|reading| reading.failure.is_some()).await;
     let failure = reading.failure.unwrap();
     assert!(failure.starts_with(&format!("GET http://{address}/: ")), "{failure}");
-    assert!(reading.value.is_some_and(|(value, _)| (value - 9.0).abs() < 1e-9), "the value was lost");
+    assert!(reading.value.is_some_and(|(value, _)| is(9.0)(value)), "the value was lost");
 }

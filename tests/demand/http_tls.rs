@@ -10,7 +10,7 @@ use microscaler_testbed::Authority;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Fixture, app, is, metric};
 use crate::https::{Https, tls};
 
 fn router() -> Router {
@@ -34,7 +34,7 @@ fn authority() -> (Authority, TempDir) {
 }
 
 async fn is_five(demand: Value) {
-    assert!((Fixture::of(demand).value().await - 5.0).abs() < 1e-9);
+    assert!(is(5.0)(Fixture::of(demand).value().await));
 }
 
 #[tokio::test]

@@ -7,27 +7,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use microscaler_testbed::Authority;
+use microscaler_testbed::{Authority, Server, Stopped};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::fixture::Fixture;
 
 /// Ends, with the connections it holds, when dropped.
 pub struct Https {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: Option<Runtime>,
 }
 
 impl Https {
     /// On this address. With `clients`, only to whom that authority knows.
     pub fn serve(address: &str, router: Router, authority: &Authority, clients: Option<&Authority>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,12 +52,18 @@ impl Https {
 
 impl Drop for Https {
     fn drop(&mut self) {
-        // A runtime that is dropped waits, which a test's own may not.
-        self.runtime.take().unwrap().shutdown_background();
+        end(self.runtime.take().unwrap());
     }
 }
 
-fn config(authority: &Authority, clients: Option<&Authority>) -> ServerConfig {
+/// Ends what runs there, and waits until its address is free again.
+pub fn end(runtime: Runtime) {
+    // Inside of another runtime, that of the test, none may wait.
+    std::thread::spawn(|| drop(runtime)).join().unwrap();
+}
+
+/// With a certificate of this authority; with `clients`, only for whom that one knows.
+pub fn config(authority: &Authority, clients: Option<&Authority>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
@@ -93,6 +103,36 @@ impl axum::serve::Listener for Listener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
+}
+
+/// A server that is to speak TLS, with `server.pem` and `server.key` in its directory; and a directory for [`tls`] to trust it by.
+pub fn over_tls(name: &str) -> (Stopped, TempDir) {
+    let (authority, ours) = (Authority::new().unwrap(), TempDir::new().unwrap());
+    authority.write(ours.path(), &[]).unwrap();
+    let stopped = Server::new(name).unwrap().scheme("https");
+    authority.write(stopped.directory(), &["server"]).unwrap();
+    (stopped, ours)
+}
+
+/// What holds of any server that wants to see a certificate of its authority, with which `client.pem` of this directory is one. What
+/// fails is told after `shown`.
+pub async fn certificates_count_on_both_sides(directory: &Path, shown: &str, of: impl Fn(Value) -> Fixture) {
+    let known = tls(directory, Some("client"));
+    of(known.clone()).value().await;
+    of(json!({"unsafeSsl": true, "cert": known["cert"], "key": known["key"]})).value().await;
+    let failure = of(json!({"cert": known["cert"], "key": known["key"]})).failure().await;
+    assert!(failure.starts_with(shown) && failure.contains(": invalid peer certificate"), "{failure}");
+    let failure = certificate_wanted(&of(tls(directory, None))).await;
+    assert!(failure.starts_with(shown), "{failure}");
+}
+
+/// The first failure that says that the server wants a certificate of ours. Under TLS 1.3 it says so after the handshake, when its
+/// connection may be gone before this is read: then it takes another attempt.
+pub async fn certificate_wanted(fixture: &Fixture) -> String {
+    // The latter is what servers in older Go call none at all.
+    let alerts = ["CertificateRequired", "BadCertificate"].map(|alert| format!("received fatal alert: {alert}"));
+    let says_so = |failure: &str| alerts.iter().any(|alert| failure.contains(alert));
+    fixture.until(|reading| reading.failure.as_deref().is_some_and(says_so)).await.failure.unwrap().to_string()
 }
 
 /// To ask servers by hand, whatever certificate they have.

@@ -10,11 +10,10 @@ use std::sync::Arc;
 use microscaler::store::secrets::{Secret, Secrets};
 use microscaler_testbed::{Authority, Port, Server};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, app, is, metric, with};
 
 /// The least that Java needs, for it to start fast.
 const JAVA: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
@@ -30,7 +29,7 @@ struct Kafka {
     secure: Port,
     _controller: Port,
     authority: Authority,
-    secrets: TempDir,
+    secrets: Files,
 }
 
 fn settings(port: u16, secure: u16, controller: u16, home: &Path) -> String {
@@ -84,11 +83,10 @@ impl Kafka {
             words.extend(["kafka.Kafka".to_owned(), file.display().to_string()]);
             words
         });
-        let kafka =
-            Self { server: server.unwrap(), secure, _controller: controller, authority, secrets: TempDir::new().unwrap() };
-        kafka.secret("ca", kafka.authority.pem());
-        kafka.secret("user", "alice");
-        kafka.secret("password", "secret");
+        let kafka = Self { server: server.unwrap(), secure, _controller: controller, authority, secrets: Files::new() };
+        kafka.secrets.write("ca", kafka.authority.pem());
+        kafka.secrets.write("user", "alice");
+        kafka.secrets.write("password", "secret");
         kafka
     }
 
@@ -114,23 +112,12 @@ impl Kafka {
         self.tool(GROUPS, &[&["--reset-offsets", "--execute", "--group", group, "--topic", topic], to].concat(), "");
     }
 
-    fn secret(&self, name: &str, text: &str) {
-        std::fs::write(self.secrets.path().join(name), text).unwrap();
-    }
-
-    fn file(&self, name: &str) -> Value {
-        json!({"file": self.secrets.path().join(name)})
-    }
-
     /// A metric of the group `workers`, where `more` adds or replaces fields.
     fn metric(&self, more: Value) -> Value {
-        let mut spec = json!({
+        let spec = json!({
             "bootstrapServers": self.server.address(), "consumerGroup": "workers", "pollMilliseconds": 50, "timeoutMilliseconds": 5000,
         });
-        for (name, value) in more.as_object().unwrap() {
-            spec[name] = value.clone();
-        }
-        metric("m", "kafka", &spec)
+        metric("m", "kafka", &with(spec, &more))
     }
 
     fn fixture(&self, more: Value) -> Fixture {
@@ -139,14 +126,11 @@ impl Kafka {
 
     /// The same by TLS and a password.
     fn secured(&self, mechanism: &str, more: Value) -> Fixture {
-        let mut secured = json!({
-            "bootstrapServers": format!("127.0.0.1:{}", self.secure.number), "topic": "orders", "tls": {"ca": self.file("ca")},
-            "sasl": {"mechanism": mechanism, "username": self.file("user"), "password": self.file("password")},
+        let secured = json!({
+            "bootstrapServers": format!("127.0.0.1:{}", self.secure.number), "topic": "orders", "tls": {"ca": self.secrets.named("ca")},
+            "sasl": {"mechanism": mechanism, "username": self.secrets.named("user"), "password": self.secrets.named("password")},
         });
-        for (name, value) in more.as_object().unwrap() {
-            secured[name] = value.clone();
-        }
-        self.fixture(secured)
+        self.fixture(with(secured, &more))
     }
 
     /// How many connections of ours to this port are open.
@@ -169,10 +153,6 @@ fn java(classes: &str, class: &str, arguments: &[&str], input: &str) -> String {
     let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{class} {arguments:?}: {told}{said}");
     told.into_owned()
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 #[tokio::test]
@@ -229,8 +209,7 @@ async fn lag_is_what_a_group_has_not_committed() {
 /// The broker goes away and comes back.
 async fn restarts(kafka: &Kafka, all: &Fixture) {
     kafka.server.kill();
-    let reading = all.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(31.0)(value)), "the value was lost");
+    all.failure_keeps(31.0).await;
     all.until_failure(&format!("broker {}: connection refused", kafka.server.address())).await;
     kafka.server.start().unwrap();
     // It takes its old self for another broker at first; the tool waits for it.
@@ -260,13 +239,15 @@ async fn passwords_and_tls() {
     kafka.secured("plaintext", json!({})).until_value(is(2.0)).await;
     let rotated = kafka.secured("scram_sha256", json!({}));
     rotated.until_value(is(2.0)).await;
-    kafka.secret("long", "longer");
-    let longer = json!({"mechanism": "scram_sha512", "username": kafka.file("user"), "password": kafka.file("long")});
+    kafka.secrets.write("long", "longer");
+    let longer =
+        json!({"mechanism": "scram_sha512", "username": kafka.secrets.named("user"), "password": kafka.secrets.named("long")});
     kafka.secured("scram_sha512", json!({"sasl": longer})).until_value(is(2.0)).await;
 
     let refused = format!("broker 127.0.0.1:{}: the user or the password is refused", kafka.secure.number);
     for mechanism in ["plaintext", "scram_sha512"] {
-        let sasl = json!({"mechanism": mechanism, "username": kafka.file("user"), "password": kafka.file("ca")});
+        let sasl =
+            json!({"mechanism": mechanism, "username": kafka.secrets.named("user"), "password": kafka.secrets.named("ca")});
         let failure = kafka.secured(mechanism, json!({"sasl": sasl})).until_failure(&refused).await;
         assert!(failure.contains("Authentication failed"), "{failure}");
     }
@@ -283,17 +264,20 @@ async fn passwords_and_tls() {
 
     kafka.secured("plaintext", json!({"sasl": null})).until_failure("see whether it wants tls or sasl").await;
     kafka.secured("plaintext", json!({"tls": null})).until_failure("see whether it wants tls").await;
-    kafka.secret("other", Authority::new().unwrap().pem());
-    kafka.secured("plaintext", json!({"tls": {"ca": kafka.file("other")}})).until_failure("TLS: invalid peer certificate").await;
+    kafka.secrets.write("other", Authority::new().unwrap().pem());
+    kafka
+        .secured("plaintext", json!({"tls": {"ca": kafka.secrets.named("other")}}))
+        .until_failure("TLS: invalid peer certificate")
+        .await;
     kafka.secured("plaintext", json!({"tls": {}})).until_failure("TLS: ").await;
     kafka.secured("plaintext", json!({"tls": {"unsafeSsl": true}})).until_value(is(2.0)).await;
 
     let alter =
         ["--alter", "--entity-type", "users", "--entity-name", "alice", "--add-config", "SCRAM-SHA-256=[password=rotated]"];
     kafka.tool(CONFIGS, &alter, "");
-    kafka.secret("password", "mistyped");
+    kafka.secrets.write("password", "mistyped");
     rotated.until_failure(&refused).await;
-    kafka.secret("password", "rotated");
+    kafka.secrets.write("password", "rotated");
     kafka.commit("workers", "orders", &["--to-latest"]);
     rotated.until_value(is(0.0)).await;
 }

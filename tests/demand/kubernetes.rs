@@ -9,15 +9,13 @@ use microscaler_testbed::ControlPlane;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, CUSTOM, EXTERNAL};
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Fixture, app, is, metric, with};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/microscaler");
 
 fn served(spec: Value) -> Value {
-    let mut spec = spec;
     let polling = json!({"pollMilliseconds": 20, "timeoutMilliseconds": 5000});
-    spec.as_object_mut().unwrap().extend(polling.as_object().unwrap().clone());
-    metric("m", "kubernetes", &spec)
+    metric("m", "kubernetes", &with(polling, &spec))
 }
 
 /// As the operator's ServiceAccount, with the roles of the chart.
@@ -43,10 +41,6 @@ fn allow(kubernetes: &ControlPlane, metrics: bool) {
     let value = format!("crds.install=false,rbac.metrics={metrics}");
     let arguments = ["template", "microscaler", CHART, "--namespace", "microscaler-system", "--set", &value];
     kubernetes.apply(&kubernetes.helm(&arguments).unwrap()).unwrap();
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,9 +96,8 @@ async fn custom_metrics_of_objects_and_pods_are_read() {
     adapter.set("shop/services/front/two", json!(["1", "2"]));
 
     let object = |kind: &str, more: Value| {
-        let mut spec = json!({"metricName": "requests", "describedObject": {"kind": kind, "name": "front"}});
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!({"object": spec})
+        let spec = json!({"metricName": "requests", "describedObject": {"kind": kind, "name": "front"}});
+        json!({"object": with(spec, &more)})
     };
     fixture(&kubernetes, object("Service", json!({}))).await.until_value(is(250.0)).await;
     let ingress = json!({

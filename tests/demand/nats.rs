@@ -10,7 +10,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, arguments, is, metric, with};
+use crate::https::certificates_count_on_both_sides;
 
 /// The pair of keys of NATS' own documentation.
 const USER: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
@@ -20,26 +21,23 @@ const USERS: &str = "authorization {users: [{user: admin, password: admin}, {use
 struct Nats {
     server: Server,
     monitor: u16,
+    secrets: Files,
 }
 
 /// With what is to be added to the configuration.
 fn nats(config: &str) -> Nats {
     let mut server = Server::new("nats").unwrap();
     let monitor = server.another_port().unwrap();
-    let directory = server.directory().display().to_string();
     Authority::new().unwrap().write(server.directory(), &["server", "client"]).unwrap();
-    server.file("nats.conf", &configuration(config, &directory)).unwrap();
-    let arguments = move |port: u16, directory: &Path| {
-        let directory = directory.display().to_string();
-        ["-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor.to_string(), "-c", &format!("{directory}/nats.conf")]
-            .map(str::to_owned)
-            .to_vec()
-    };
-    Nats { server: server.start("nats-server", arguments).unwrap(), monitor }
+    configure(server.directory(), config);
+    let own = ["-a", "127.0.0.1", "-p", "{port}", "-m", &monitor.to_string(), "-c", "{directory}/nats.conf"];
+    Nats { server: server.start("nats-server", arguments(&own)).unwrap(), monitor, secrets: Files::new() }
 }
 
-fn configuration(more: &str, directory: &str) -> String {
-    format!("jetstream {{store_dir: \"{directory}\"}}\n{}", more.replace("DIRECTORY", directory))
+fn configure(directory: &Path, more: &str) {
+    let at = directory.display().to_string();
+    let text = format!("jetstream {{store_dir: \"{at}\"}}\n{}", more.replace("DIRECTORY", &at));
+    std::fs::write(directory.join("nats.conf"), text).unwrap();
 }
 
 impl Nats {
@@ -47,20 +45,11 @@ impl Nats {
         format!("nats://{}", self.server.address())
     }
 
-    fn file(&self, name: &str) -> Value {
-        json!({"file": self.server.directory().join(name)})
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.server.directory().join(name), text).unwrap();
-    }
-
     fn spec(&self, more: &Value) -> Value {
-        let mut spec = json!({
+        let spec = json!({
             "servers": [self.url()], "stream": "orders", "consumer": "workers", "pollMilliseconds": 20, "timeoutMilliseconds": 5000,
         });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
+        with(spec, more)
     }
 
     fn of(&self, more: Value) -> Fixture {
@@ -88,10 +77,6 @@ async fn publish(client: &Client, count: usize) {
     for _ in 0..count {
         client.request("orders.new", "x".into()).await.unwrap();
     }
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 #[tokio::test]
@@ -130,8 +115,7 @@ async fn a_server_that_goes_away_and_comes_back_is_found_again() {
     fixture.until_value(is(2.0)).await;
     nats.server.kill();
     fixture.until_failure(&format!("{}: connection refused", nats.url())).await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(2.0)(value)), "the value was lost");
+    fixture.failure_keeps(2.0).await;
     nats.server.start().unwrap();
     // The stream is on disk.
     fixture.until_value(is(2.0)).await;
@@ -145,16 +129,15 @@ async fn who_may_not_ask_is_told_and_a_changed_password_is_taken_up() {
     let client = nats.prepared(ConnectOptions::with_user_and_password("admin".into(), "admin".into())).await;
     publish(&client, 2).await;
     assert!(nats.of(json!({})).failure().await.contains("authorization violation"));
-    nats.write("password", "wrong");
-    let fixture = nats.of(json!({"username": "shop", "password": nats.file("password")}));
+    let password = nats.secrets.write("password", "wrong");
+    let fixture = nats.of(json!({"username": "shop", "password": password}));
     fixture.until_failure("authorization violation").await;
-    nats.write("password", "one\n");
+    nats.secrets.write("password", "one\n");
     fixture.until_value(is(2.0)).await;
-    let directory = nats.server.directory().display().to_string();
-    nats.write("nats.conf", &configuration(&USERS.replace("one", "two"), &directory));
+    configure(nats.server.directory(), &USERS.replace("one", "two"));
     nats.server.signal(Signal::HUP).unwrap();
     fixture.until_failure("authorization violation").await;
-    nats.write("password", "two\n");
+    nats.secrets.write("password", "two\n");
     fixture.until_value(is(2.0)).await;
 }
 
@@ -162,15 +145,12 @@ async fn who_may_not_ask_is_told_and_a_changed_password_is_taken_up() {
 async fn tokens_and_keys_let_us_in() {
     let keyed = nats(&format!("authorization {{users: [{{nkey: {USER}}}]}}\n"));
     keyed.prepared(ConnectOptions::with_nkey(SEED.to_owned())).await;
-    keyed.write("seed", SEED);
-    keyed.of(json!({"nkeySeed": keyed.file("seed")})).until_value(is(0.0)).await;
-    keyed.write("text", "no credentials");
-    let failure = keyed.of(json!({"credentials": keyed.file("text")})).failure().await;
+    keyed.of(json!({"nkeySeed": keyed.secrets.write("seed", SEED)})).until_value(is(0.0)).await;
+    let failure = keyed.of(json!({"credentials": keyed.secrets.write("text", "no credentials")})).failure().await;
     assert!(failure.starts_with("the credentials cannot be read: "), "{failure}");
     let open = nats("authorization {token: s3cret}\n");
     open.prepared(ConnectOptions::with_token("s3cret".to_owned())).await;
-    open.write("token", "s3cret");
-    open.of(json!({"token": open.file("token")})).until_value(is(0.0)).await;
+    open.of(json!({"token": open.secrets.write("token", "s3cret")})).until_value(is(0.0)).await;
 }
 
 #[tokio::test]
@@ -192,14 +172,7 @@ async fn what_does_not_speak_nats_has_failed() {
 async fn metrics_of_one_server_share_a_connection() {
     let nats = nats("");
     nats.prepared(ConnectOptions::new()).await;
-    let metrics: Vec<Value> = (0..4).map(|n| metric(&format!("m{n}"), "nats", &nats.spec(&json!({})))).collect();
-    let mut fixture = Fixture::new();
-    fixture.sources.sync(&[app("search", json!(metrics)), app("find", json!([metrics[0]]))]);
-    let mut missing: Vec<_> = (0..4).map(|n| ("search", format!("m{n}"))).chain([("find", "m0".to_owned())]).collect();
-    while !missing.is_empty() {
-        let found: Vec<_> = fixture.next().await.into_iter().filter(|update| update.reading.value.is_some()).collect();
-        missing.retain(|(app, metric)| !found.iter().any(|update| update.app.name() == *app && *update.metric == **metric));
-    }
+    let _fixture = Fixture::of_many("nats", &nats.spec(&json!({}))).await;
     let url = format!("http://127.0.0.1:{}/connz", nats.monitor);
     let http = reqwest::Client::builder().tls_backend_preconfigured(Material::default().config().unwrap()).build().unwrap();
     let told: Value = serde_json::from_slice(&http.get(url).send().await.unwrap().bytes().await.unwrap()).unwrap();
@@ -216,13 +189,6 @@ async fn tls_with_an_authority_and_a_certificate_of_our_own() {
         .add_root_certificates(directory.join("ca.pem"))
         .add_client_certificate(directory.join("client.pem"), directory.join("client.key"));
     nats.prepared(options).await;
-    let with = |tls: Value| nats.of(json!({"tls": tls}));
-    let file = |name: &str| nats.file(name);
-    with(json!({"ca": file("ca.pem"), "cert": file("client.pem"), "key": file("client.key")})).until_value(is(0.0)).await;
-    with(json!({"unsafeSsl": true, "cert": file("client.pem"), "key": file("client.key")})).until_value(is(0.0)).await;
-    let failure = with(json!({"cert": file("client.pem"), "key": file("client.key")})).failure().await;
-    assert!(failure.starts_with(&format!("{}: invalid peer certificate", nats.url())), "{failure}");
-    let failure = with(json!({"ca": file("ca.pem")})).failure().await;
-    assert!(failure.starts_with(&format!("{}: ", nats.url())), "{failure}");
+    certificates_count_on_both_sides(directory, &nats.url(), |tls| nats.of(json!({"tls": tls}))).await;
     assert!(nats.of(json!({})).failure().await.contains("invalid peer certificate"));
 }

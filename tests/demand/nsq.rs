@@ -1,51 +1,39 @@
 //! NSQ: real nsqd and nsqlookupd.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use microscaler_testbed::wire::{Connection, Request};
-use microscaler_testbed::{Authority, Port, Server};
+use microscaler_testbed::{Authority, Server};
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, metric};
+use crate::fixture::{Files, Fixture, arguments, is, metric, with};
+use crate::https::certificate_wanted;
 
 /// One that keeps its messages on disk, so that they survive its death.
 fn nsqd(lookupd: Option<&Lookupd>) -> Server {
-    let (tcp, lookupd) = (Port::reserve().unwrap(), lookupd.map(|lookupd| lookupd.tcp.number));
-    let arguments = move |port: u16, directory: &Path| {
-        let mut arguments = vec![
-            format!("--http-address=127.0.0.1:{port}"),
-            format!("--tcp-address=127.0.0.1:{}", tcp.number),
-            "--broadcast-address=127.0.0.1".to_owned(),
-            format!("--data-path={}", directory.display()),
-            "--mem-queue-size=0".to_owned(),
-            "--sync-every=1".to_owned(),
-        ];
-        arguments.extend(lookupd.map(|port| format!("--lookupd-tcp-address=127.0.0.1:{port}")));
-        arguments
-    };
-    Server::new("nsq").unwrap().start("nsqd", arguments).unwrap()
+    let mut stopped = Server::new("nsq").unwrap();
+    let tcp = format!("--tcp-address=127.0.0.1:{}", stopped.another_port().unwrap());
+    let lookupd = lookupd.map(|lookupd| format!("--lookupd-tcp-address=127.0.0.1:{}", lookupd.tcp));
+    let own = ["--http-address=127.0.0.1:{port}", "--broadcast-address=127.0.0.1", "--data-path={directory}"];
+    let on_disk = ["--mem-queue-size=0", "--sync-every=1", &tcp];
+    let lookupd: Vec<&str> = lookupd.iter().map(String::as_str).collect();
+    stopped.start("nsqd", arguments(&[&own[..], &on_disk, &lookupd].concat())).unwrap()
 }
 
 struct Lookupd {
     server: Server,
-    tcp: Port,
+    tcp: u16,
 }
 
 fn lookupd() -> Lookupd {
-    let tcp = Port::reserve().unwrap();
-    let number = tcp.number;
-    let arguments = move |port: u16, _: &Path| {
-        vec![
-            format!("--http-address=127.0.0.1:{port}"),
-            format!("--tcp-address=127.0.0.1:{number}"),
-            "--broadcast-address=127.0.0.1".to_owned(),
-        ]
-    };
-    Lookupd { server: Server::new("nsq").unwrap().start("nsqlookupd", arguments).unwrap(), tcp }
+    let mut stopped = Server::new("nsq").unwrap();
+    let tcp = stopped.another_port().unwrap();
+    let address = format!("--tcp-address=127.0.0.1:{tcp}");
+    let own = ["--http-address=127.0.0.1:{port}", "--broadcast-address=127.0.0.1", &address];
+    Lookupd { server: stopped.start("nsqlookupd", arguments(&own)).unwrap(), tcp }
 }
 
 /// Tells a nsqd something: what to make, or what to publish.
@@ -65,18 +53,13 @@ fn channel(nsqd: &Server, channel: &str) {
     tell(nsqd, &format!("channel/create?topic=orders&channel={channel}"), "");
 }
 
-fn depth(mut spec: Value) -> Value {
+fn depth(spec: Value) -> Value {
     let common = json!({"topic": "orders", "channel": "mail", "pollMilliseconds": 20, "timeoutMilliseconds": 5000});
-    spec.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
-    metric("m", "nsq", &spec)
+    metric("m", "nsq", &with(common, &spec))
 }
 
 fn of_nsqd(server: &Server) -> Value {
     depth(json!({"nsqdHTTPAddresses": [server.address().to_string()]}))
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,8 +125,7 @@ async fn one_that_dies_is_found_again_and_its_value_kept_meanwhile() {
     let fixture = Fixture::of(of_nsqd(&nsqd));
     fixture.until_value(is(2.0)).await;
     nsqd.kill();
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(2.0)(value)), "{reading:?}");
+    fixture.failure_keeps(2.0).await;
     nsqd.start().unwrap();
     fixture.until(|reading| reading.failure.is_none()).await;
     tell(&nsqd, "pub?topic=orders", "c");
@@ -153,47 +135,40 @@ async fn one_that_dies_is_found_again_and_its_value_kept_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_with_certificates_that_may_change() {
     let (authority, stranger) = (Authority::new().unwrap(), Authority::new().unwrap());
-    let stopped = Server::new("nsq").unwrap().scheme("https");
+    let mut stopped = Server::new("nsq").unwrap().scheme("https");
     authority.write(stopped.directory(), &["nsqd"]).unwrap();
-    let (http, tcp) = (Port::reserve().unwrap(), Port::reserve().unwrap());
-    let plain = http.number;
-    let arguments = move |port: u16, directory: &Path| {
-        let file = |name: &str| directory.join(name).display().to_string();
-        vec![
-            format!("--https-address=127.0.0.1:{port}"),
-            format!("--http-address=127.0.0.1:{}", http.number),
-            format!("--tcp-address=127.0.0.1:{}", tcp.number),
-            format!("--data-path={}", directory.display()),
-            format!("--tls-cert={}", file("nsqd.pem")),
-            format!("--tls-key={}", file("nsqd.key")),
-            format!("--tls-root-ca-file={}", file("ca.pem")),
-            "--tls-client-auth-policy=require-verify".to_owned(),
-            "--tls-required=tcp-https".to_owned(),
-        ]
-    };
-    let nsqd = stopped.start("nsqd", arguments).unwrap();
-    tell_at((Ipv4Addr::LOCALHOST, plain).into(), "pub?topic=orders", "a");
+    let [http, tcp] = [(); 2].map(|()| stopped.another_port().unwrap());
+    let ports = [format!("--http-address=127.0.0.1:{http}"), format!("--tcp-address=127.0.0.1:{tcp}")];
+    let own = [
+        "--https-address=127.0.0.1:{port}",
+        "--data-path={directory}",
+        "--tls-cert={directory}/nsqd.pem",
+        "--tls-key={directory}/nsqd.key",
+        "--tls-root-ca-file={directory}/ca.pem",
+        "--tls-client-auth-policy=require-verify",
+        "--tls-required=tcp-https",
+        &ports[0],
+        &ports[1],
+    ];
+    let nsqd = stopped.start("nsqd", arguments(&own)).unwrap();
+    tell_at((Ipv4Addr::LOCALHOST, http).into(), "pub?topic=orders", "a");
 
-    let ours = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = ours.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        json!({"file": path})
-    };
+    let files = Files::new();
     let address = nsqd.address().to_string();
     let spec = |tls: Value| depth(json!({"nsqdHTTPAddresses": [address], "useHttps": true, "tls": tls}));
-    let failure = Fixture::of(spec(json!({"ca": file("stranger.pem", stranger.pem())}))).failure().await;
+    let failure = Fixture::of(spec(json!({"ca": files.write("stranger.pem", stranger.pem())}))).failure().await;
     assert!(failure.contains("invalid peer certificate"), "{failure}");
-    // We have none to show. Under TLS 1.3 the connection may be gone before the alert that says so is read.
-    Fixture::of(spec(json!({"ca": file("ca.pem", authority.pem())}))).failure().await;
+    // We have none to show.
+    let ca = files.write("ca.pem", authority.pem());
+    certificate_wanted(&Fixture::of(spec(json!({"ca": ca})))).await;
 
     let false_pair = stranger.issue("microscaler").unwrap();
-    let (cert, key) = (file("cert.pem", &false_pair.certificate), file("key.pem", &false_pair.key));
-    let fixture = Fixture::of(spec(json!({"ca": file("ca.pem", authority.pem()), "cert": cert, "key": key})));
+    let (cert, key) = (files.write("cert.pem", &false_pair.certificate), files.write("key.pem", &false_pair.key));
+    let fixture = Fixture::of(spec(json!({"ca": ca, "cert": cert, "key": key})));
     fixture.failure().await;
     let pair = authority.issue("microscaler").unwrap();
-    file("cert.pem", &pair.certificate);
-    file("key.pem", &pair.key);
+    files.write("cert.pem", &pair.certificate);
+    files.write("key.pem", &pair.key);
     fixture.until_value(is(1.0)).await;
 }
 

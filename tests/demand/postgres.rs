@@ -10,17 +10,16 @@ use microscaler::store::secrets::{Secret, Secrets};
 use microscaler_testbed::{Authority, Server, Stopped};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, app, is, metric, with};
 
 /// A server with the users `bob` and `eve`, a table of jobs, and TLS by an authority of its own.
 struct Postgres {
     server: Server,
     bin: PathBuf,
     authority: Authority,
-    secrets: TempDir,
+    secrets: Files,
 }
 
 /// PostgreSQL refuses to be root; its package brings a user to be instead.
@@ -77,12 +76,12 @@ impl Postgres {
         };
         let program = Path::new("/usr/bin").join(&unprivileged(&bin, &[])[0]);
         let server = stopped.start(program, arguments).unwrap();
-        let postgres = Self { server, bin, authority, secrets: TempDir::new().unwrap() };
+        let postgres = Self { server, bin, authority, secrets: Files::new() };
         postgres
             .sql("CREATE TABLE jobs (id int); CREATE ROLE bob LOGIN PASSWORD 'secret'; CREATE ROLE eve LOGIN PASSWORD 'evil'");
         postgres.sql("GRANT ALL ON jobs TO bob");
-        postgres.secret("password", "secret");
-        postgres.secret("ca", postgres.authority.pem());
+        postgres.secrets.write("password", "secret");
+        postgres.secrets.write("ca", postgres.authority.pem());
         postgres
     }
 
@@ -127,26 +126,13 @@ impl Postgres {
         }
     }
 
-    fn secret(&self, name: &str, text: &str) -> Value {
-        let path = self.secrets.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        json!({"file": path})
-    }
-
-    fn file(&self, name: &str) -> Value {
-        json!({"file": self.secrets.path().join(name)})
-    }
-
     /// A metric of bob's, where `more` adds or replaces fields.
     fn metric(&self, query: &str, more: Value) -> Value {
-        let mut spec = json!({
-            "query": query, "host": "127.0.0.1", "port": self.server.port(), "userName": "bob", "password": self.file("password"),
-            "dbName": "postgres", "tls": {"ca": self.file("ca")}, "pollMilliseconds": 20, "timeoutMilliseconds": 5000,
+        let spec = json!({
+            "query": query, "host": "127.0.0.1", "port": self.server.port(), "userName": "bob", "password": self.secrets.named("password"),
+            "dbName": "postgres", "tls": {"ca": self.secrets.named("ca")}, "pollMilliseconds": 20, "timeoutMilliseconds": 5000,
         });
-        for (name, value) in more.as_object().unwrap() {
-            spec[name] = value.clone();
-        }
-        metric("m", "postgres", &spec)
+        metric("m", "postgres", &with(spec, &more))
     }
 
     fn fixture(&self, query: &str, more: Value) -> Fixture {
@@ -156,10 +142,6 @@ impl Postgres {
     fn address(&self) -> String {
         self.server.address().to_string()
     }
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 const COUNT: &str = "SELECT count(*) FROM jobs";
@@ -184,7 +166,7 @@ async fn the_value_follows_what_is_there() {
     }
     // The same in one string.
     let connection = format!("postgres://bob:secret@{}/postgres?sslmode=disable", postgres.address());
-    let demand = json!({"query": COUNT, "connection": postgres.secret("connection", &connection), "pollMilliseconds": 20});
+    let demand = json!({"query": COUNT, "connection": postgres.secrets.write("connection", &connection), "pollMilliseconds": 20});
     Fixture::of(metric("m", "postgres", &demand)).until_value(is(3.0)).await;
 }
 
@@ -193,8 +175,12 @@ async fn what_is_wrong_is_said_in_words() {
     let postgres = Postgres::start();
     let at = format!("PostgreSQL at {}: ", postgres.address());
     for (query, more, expected) in [
-        (COUNT, json!({"userName": "eve", "password": postgres.secret("evil", "evil")}), "permission denied for table jobs"),
-        (COUNT, json!({"password": postgres.secret("wrong", "wrong")}), "password authentication failed for user \"bob\""),
+        (
+            COUNT,
+            json!({"userName": "eve", "password": postgres.secrets.write("evil", "evil")}),
+            "permission denied for table jobs",
+        ),
+        (COUNT, json!({"password": postgres.secrets.write("wrong", "wrong")}), "password authentication failed for user \"bob\""),
         (COUNT, json!({"dbName": "shop"}), "database \"shop\" does not exist"),
         ("SELECT count(*) FROM tasks", json!({}), "relation \"tasks\" does not exist"),
         ("SELECT count(*) FRM jobs", json!({}), "syntax error at or near \"jobs\""),
@@ -214,7 +200,7 @@ async fn what_is_wrong_is_said_in_words() {
     }
     assert_eq!(postgres.sql(COUNT), "0", "something was written");
     assert_eq!(postgres.fixture("SELECT -1", json!({})).failure().await, "-1 is negative");
-    let connection = json!({"query": COUNT, "connection": postgres.secret("connection", "secret=1")});
+    let connection = json!({"query": COUNT, "connection": postgres.secrets.write("connection", "secret=1")});
     let failure = Fixture::of(metric("m", "postgres", &connection)).failure().await;
     assert!(failure.starts_with("connection: it is not as PostgreSQL's") && !failure.contains("secret"), "{failure}");
 }
@@ -281,8 +267,7 @@ async fn a_restarted_server_is_found_again_and_the_value_is_kept_meanwhile() {
     let fixture = postgres.fixture(COUNT, json!({}));
     fixture.until_value(is(5.0)).await;
     postgres.stop();
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(5.0)(value)), "the value was lost");
+    fixture.failure_keeps(5.0).await;
     fixture.until_failure(&format!("PostgreSQL at {}: connection refused", postgres.address())).await;
     postgres.server.start().unwrap();
     postgres.sql("INSERT INTO jobs VALUES (6)");
@@ -298,7 +283,7 @@ async fn tls_is_spoken_with_whom_our_authority_vouches_for() {
     postgres.fixture(spoken, json!({"sslmode": "disable"})).until_value(is(0.0)).await;
     postgres.fixture(spoken, json!({"tls": {"unsafeSsl": true}})).until_value(is(1.0)).await;
     let other = Authority::new().unwrap();
-    let stranger = json!({"tls": {"ca": postgres.secret("other", other.pem())}});
+    let stranger = json!({"tls": {"ca": postgres.secrets.write("other", other.pem())}});
     let failure = postgres.fixture(spoken, stranger).failure().await;
     assert!(failure.contains("invalid peer certificate"), "{failure}");
     let failure = postgres.fixture(spoken, json!({"tls": null})).failure().await;
@@ -314,9 +299,9 @@ async fn a_rotated_password_is_taken_up() {
     postgres.sql("INSERT INTO jobs VALUES (1)");
     // Whoever is in stays in.
     fixture.until_value(is(1.0)).await;
-    postgres.secret("password", "mistyped");
+    postgres.secrets.write("password", "mistyped");
     fixture.until_failure("password authentication failed").await;
-    postgres.secret("password", "rotated");
+    postgres.secrets.write("password", "rotated");
     postgres.sql("INSERT INTO jobs VALUES (2)");
     fixture.until_value(is(2.0)).await;
 }

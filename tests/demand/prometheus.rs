@@ -13,7 +13,7 @@ use microscaler_testbed::{Authority, Server, Stopped};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Fixture, app, arguments, is, metric};
 use crate::http::serve;
 use crate::https::{client, tls};
 
@@ -24,16 +24,13 @@ fn start(stopped: Stopped, scraped: Option<&str>, web: &str) -> Server {
     // YAML is a superset of JSON.
     stopped.file("prometheus.yml", &json!({"scrape_configs": [job]}).to_string()).unwrap();
     stopped.file("web.yml", web).unwrap();
-    let arguments = |port: u16, directory: &std::path::Path| {
-        let of = |name: &str| directory.join(name).display().to_string();
-        vec![
-            format!("--web.listen-address=127.0.0.1:{port}"),
-            format!("--config.file={}", of("prometheus.yml")),
-            format!("--web.config.file={}", of("web.yml")),
-            format!("--storage.tsdb.path={}", of("data")),
-        ]
-    };
-    stopped.start("prometheus", arguments).unwrap()
+    let own = [
+        "--web.listen-address=127.0.0.1:{port}",
+        "--config.file={directory}/prometheus.yml",
+        "--web.config.file={directory}/web.yml",
+        "--storage.tsdb.path={directory}/data",
+    ];
+    stopped.start("prometheus", arguments(&own)).unwrap()
 }
 
 fn prometheus(scraped: Option<&str>) -> Server {
@@ -48,10 +45,6 @@ fn query(server_address: &str, query: &str) -> Value {
     metric("m", "prometheus", &spec(server_address, query))
 }
 
-fn is(value: f64, expected: f64) -> bool {
-    (value - expected).abs() < 1e-9
-}
-
 #[tokio::test]
 async fn the_value_follows_what_is_scraped() {
     let waiting = Arc::new(AtomicU64::new(42));
@@ -63,13 +56,13 @@ async fn the_value_follows_what_is_scraped() {
     let (exporter, _task) = serve(Router::new().route("/metrics", get(metrics))).await;
     let server = prometheus(Some(&exporter.to_string()));
     let fixture = Fixture::of(query(&server.url(), "sum(waiting)"));
-    fixture.until_value(|value| is(value, 84.0)).await;
+    fixture.until_value(is(84.0)).await;
     waiting.store(7, Ordering::SeqCst);
-    fixture.until_value(|value| is(value, 14.0)).await;
+    fixture.until_value(is(14.0)).await;
     let failure = Fixture::of(query(&server.url(), "waiting")).failure().await;
     assert!(failure.ends_with("/api/v1/query: the query gives 2 elements, not one: use sum() or max()"), "{failure}");
     let kept = Fixture::of(query(&server.url(), "scalar(waiting{shop=\"a\"})"));
-    kept.until_value(|value| is(value, 7.0)).await;
+    kept.until_value(is(7.0)).await;
 }
 
 /// What is computed from the time is there for all times.
@@ -87,7 +80,7 @@ async fn what_was_is_read_for_the_forecast() {
 async fn what_is_no_number_is_said() {
     let server = prometheus(None);
     let address = server.url();
-    assert!(is(Fixture::of(query(&address, "scalar(vector(1.5))")).value().await, 1.5));
+    assert!(is(1.5)(Fixture::of(query(&address, "scalar(vector(1.5))")).value().await));
     for (wrong, expected) in [
         ("waiting", "the query gives nothing: there is no such series now; ignoreNullValues takes that for 0"),
         ("vector(0) / 0", "the query gives NaN, which is no amount; ignoreNullValues takes it for 0"),
@@ -103,7 +96,7 @@ async fn what_is_no_number_is_said() {
     for null in ["waiting", "vector(0) / 0", "1 / 0"] {
         let mut spec = spec(&address, null);
         spec["ignoreNullValues"] = json!(true);
-        assert!(is(Fixture::of(metric("m", "prometheus", &spec)).value().await, 0.0), "{null}");
+        assert!(is(0.0)(Fixture::of(metric("m", "prometheus", &spec)).value().await), "{null}");
     }
     let failure = Fixture::of(query(&format!("{address}/shop"), "vector(1)")).failure().await;
     assert!(failure.starts_with(&format!("GET {address}/shop/api/v1/query: status 404")), "{failure}");
@@ -113,13 +106,12 @@ async fn what_is_no_number_is_said() {
 async fn a_server_that_is_started_again_is_found() {
     let server = prometheus(None);
     let fixture = Fixture::of(query(&server.url(), "vector(5)"));
-    assert!(is(fixture.value().await, 5.0));
+    assert!(is(5.0)(fixture.value().await));
     server.kill();
     fixture.failure().await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(value, 5.0)), "the value was lost");
+    fixture.failure_keeps(5.0).await;
     server.start().unwrap();
-    assert!(is(fixture.value().await, 5.0));
+    assert!(is(5.0)(fixture.value().await));
 }
 
 /// Of the password `one`, and of `two`.
@@ -147,14 +139,14 @@ async fn it_may_want_a_certificate_and_a_password() {
     spec["auth"] = json!({"basic": {"username": "shop", "password": {"file": password}}});
     spec["tls"] = tls(ours.path(), Some("client"));
     let fixture = Fixture::of(metric("m", "prometheus", &spec));
-    assert!(is(fixture.value().await, 5.0));
+    assert!(is(5.0)(fixture.value().await));
 
     // The server reads its configuration at each request.
     fs::write(server.directory().join("web.yml"), guarded(HASHES[1])).unwrap();
     let failure = fixture.failure().await;
     assert!(failure.starts_with(&format!("GET {}/api/v1/query: status 401", server.url())), "{failure}");
     fs::write(&password, "two\n").unwrap();
-    assert!(is(fixture.value().await, 5.0));
+    assert!(is(5.0)(fixture.value().await));
 
     let refused = |tls: Value| {
         let mut spec = spec.clone();
@@ -198,7 +190,7 @@ async fn headers_and_parameters_are_sent() {
     let mut spec = spec(&format!("http://{address}/prom/"), "a{b=\"c&d\"}");
     spec["customHeaders"] = json!([{"name": "X-Scope-OrgID", "value": "17"}]);
     spec["queryParameters"] = json!([{"name": "partial_response", "value": "false"}]);
-    assert!(is(Fixture::of(metric("m", "prometheus", &spec)).value().await, 17.0));
+    assert!(is(17.0)(Fixture::of(metric("m", "prometheus", &spec)).value().await));
 }
 
 #[tokio::test]

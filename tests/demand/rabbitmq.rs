@@ -1,6 +1,5 @@
 //! A real RabbitMQ, over AMQP and over HTTP. It takes many seconds to start, so that all share one.
 
-use std::path::Path;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
@@ -8,17 +7,20 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use microscaler::demand::tls::Material;
 use microscaler_testbed::{Authority, Server};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, arguments, is, metric, with};
+use crate::https::certificates_count_on_both_sides;
 
 /// A node with listeners for AMQP, with and without TLS, and HTTP.
 struct Rabbit {
     server: Server,
     tls: u16,
     http: u16,
+    secrets: Files,
 }
 
 /// Erlang finds nodes by way of a daemon (epmd), of which there is one for each server, on a port of its own.
@@ -54,11 +56,8 @@ fn rabbit() -> Rabbit {
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-noinput +S 2:2 +sbwt none".to_owned()),
     ];
     let server = environment.into_iter().fold(server, |server, (name, value)| server.environment(name, value));
-    let arguments = |port: u16, _: &Path| {
-        let script = format!("RABBITMQ_NODE_PORT={port} exec /usr/lib/rabbitmq/bin/rabbitmq-server");
-        vec!["-c".to_owned(), script]
-    };
-    Rabbit { server: server.start("/bin/sh", arguments).unwrap(), tls, http }
+    let own = ["-c", "RABBITMQ_NODE_PORT={port} exec /usr/lib/rabbitmq/bin/rabbitmq-server"];
+    Rabbit { server: server.start("/bin/sh", arguments(&own)).unwrap(), tls, http, secrets: Files::new() }
 }
 
 impl Rabbit {
@@ -66,27 +65,24 @@ impl Rabbit {
         format!("amqp://{}", self.server.address())
     }
 
-    fn file(&self, name: &str) -> Value {
-        json!({"file": self.server.directory().join(name)})
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.server.directory().join(name), text).unwrap();
-    }
-
     /// Asks the management plugin, until it is there.
-    async fn manage(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
+    async fn manage(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("http://127.0.0.1:{}/api/{path}", self.http);
         let client = reqwest::Client::builder().tls_backend_preconfigured(Material::default().config().unwrap()).build().unwrap();
-        loop {
+        let mut last = None;
+        for _ in 0..450 {
             let request = client.request(method.clone(), &url).basic_auth("guest", Some("guest")).json(&body);
             match request.send().await {
                 Ok(answer) if answer.status().is_success() => {
                     return serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default();
                 }
-                _ => sleep(Duration::from_millis(200)).await,
+                // It has gone by itself.
+                Ok(answer) if method == Method::DELETE && answer.status() == StatusCode::NOT_FOUND => return Value::Null,
+                other => last = Some(other),
             }
+            sleep(Duration::from_millis(200)).await;
         }
+        panic!("{method} {url}: {last:?}");
     }
 
     async fn channel(&self) -> Channel {
@@ -112,17 +108,12 @@ impl Rabbit {
     }
 
     fn spec(&self, host: &str, more: &Value) -> Value {
-        let mut spec = json!({
-            "host": host, "queueName": "jobs", "username": "guest", "password": self.file("guest"),
+        let spec = json!({
+            "host": host, "queueName": "jobs", "username": "guest", "password": self.secrets.named("guest"),
             "pollMilliseconds": 50, "timeoutMilliseconds": 10_000,
         });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
+        with(spec, more)
     }
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 async fn publish(channel: &Channel, count: usize) {
@@ -136,8 +127,7 @@ async fn publish(channel: &Channel, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_is_followed_whatever_happens() {
     let rabbit = rabbit();
-    rabbit.write("guest", "guest");
-    rabbit.write("wrong", "wrong");
+    rabbit.secrets.write("guest", "guest");
     let channel = rabbit.channel().await;
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
     channel.queue_declare("jobs".into(), durable, FieldTable::default()).await.unwrap();
@@ -190,7 +180,7 @@ async fn values_follow(rabbit: &Rabbit, channel: &Channel) {
 
 async fn what_is_wrong_is_said_in_words(rabbit: &Rabbit) {
     let (amqp, http) = (rabbit.amqp(), format!("http://127.0.0.1:{}", rabbit.http));
-    let wrong = rabbit.file("wrong");
+    let wrong = rabbit.secrets.write("wrong", "wrong");
     for (host, more, expected) in [
         (&amqp, json!({"queueName": "none"}), "HOST: queue none: NOT_FOUND - no queue 'none' in vhost '/'"),
         (&amqp, json!({"vhostName": "none"}), "HOST: queue jobs: NOT_ALLOWED - vhost none not found"),
@@ -217,64 +207,62 @@ async fn what_is_wrong_is_said_in_words(rabbit: &Rabbit) {
     assert!(!failure.is_empty());
 }
 
-/// How many connections of ours there are.
+/// The names of our connections, as the management plugin knows them.
 async fn connections(rabbit: &Rabbit) -> Vec<String> {
-    let all = rabbit.manage(reqwest::Method::GET, "connections", json!({})).await;
+    let all = rabbit.manage(Method::GET, "connections", json!({})).await;
     let ours = |connection: &&Value| connection["client_properties"]["connection_name"] == "microscaler";
     all.as_array().unwrap().iter().filter(ours).map(|connection| connection["name"].as_str().unwrap().to_owned()).collect()
 }
 
+async fn connections_until(rabbit: &Rabbit, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+    for _ in 0..900 {
+        let names = connections(rabbit).await;
+        if fits(&names) {
+            return names;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{:?}", connections(rabbit).await);
+}
+
 async fn metrics_share_a_connection(rabbit: &Rabbit) {
-    while !connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
-    }
-    let spec = rabbit.spec(&rabbit.amqp(), &json!({}));
-    let metrics: Vec<Value> = (0..4).map(|n| metric(&format!("m{n}"), "rabbitmq", &spec)).collect();
-    let mut fixture = Fixture::new();
-    fixture.sources.sync(&[app("search", json!(metrics)), app("find", json!([metrics[0]]))]);
-    let mut missing: Vec<_> = (0..4).map(|n| ("search", format!("m{n}"))).chain([("find", "m0".to_owned())]).collect();
-    while !missing.is_empty() {
-        let found: Vec<_> = fixture.next().await.into_iter().filter(|update| update.reading.value.is_some()).collect();
-        missing.retain(|(app, metric)| !found.iter().any(|update| update.app.name() == *app && *update.metric == **metric));
-    }
-    while connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(connections(rabbit).await.len(), 1);
+    connections_until(rabbit, <[_]>::is_empty).await;
+    let _fixture = Fixture::of_many("rabbitmq", &rabbit.spec(&rabbit.amqp(), &json!({}))).await;
+    let names = connections_until(rabbit, |names| !names.is_empty()).await;
+    assert_eq!(names.len(), 1, "{names:?}");
 }
 
 async fn a_changed_password_is_taken_up(rabbit: &Rabbit) {
-    let put = |path, body| rabbit.manage(reqwest::Method::PUT, path, body);
+    let put = |path, body| rabbit.manage(Method::PUT, path, body);
     put("users/shop", json!({"password": "one", "tags": ""})).await;
     put("permissions/%2F/shop", json!({"configure": ".*", "write": ".*", "read": ".*"})).await;
-    rabbit.write("shop", "one\n");
-    let fixture = rabbit.of(&rabbit.amqp(), json!({"username": "shop", "password": rabbit.file("shop")}));
+    let password = rabbit.secrets.write("shop", "one\n");
+    let fixture = rabbit.of(&rabbit.amqp(), json!({"username": "shop", "password": password}));
     fixture.value().await;
     put("users/shop", json!({"password": "two", "tags": ""})).await;
-    // Whoever is in stays in, until the connection is closed.
-    while connections(rabbit).await.is_empty() {
-        sleep(Duration::from_millis(100)).await;
+    // Whoever is in stays in, until the connection is closed. That of the last step may still be listed.
+    let closing = async {
+        loop {
+            for name in connections(rabbit).await {
+                let path = format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
+                rabbit.manage(Method::DELETE, &path, json!({})).await;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = closing => {}
+        _ = fixture.until_failure("ACCESS_REFUSED") => {}
     }
-    for name in connections(rabbit).await {
-        rabbit
-            .manage(reqwest::Method::DELETE, &format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E")), json!({}))
-            .await;
-    }
-    fixture.until_failure("ACCESS_REFUSED").await;
-    rabbit.write("shop", "two\n");
+    rabbit.secrets.write("shop", "two\n");
     fixture.value().await;
 }
 
 async fn tls_is_spoken(rabbit: &Rabbit) {
     let host = format!("amqps://127.0.0.1:{}", rabbit.tls);
-    let file = |name: &str| rabbit.file(name);
-    let with = |tls: Value| rabbit.of(&host, json!({"tls": tls}));
-    with(json!({"ca": file("ca.pem"), "cert": file("client.pem"), "key": file("client.key")})).value().await;
-    with(json!({"unsafeSsl": true, "cert": file("client.pem"), "key": file("client.key")})).value().await;
-    let failure = with(json!({"cert": file("client.pem"), "key": file("client.key")})).failure().await;
-    assert!(failure.starts_with(&format!("{host}: queue jobs: invalid peer certificate")), "{failure}");
-    let failure = with(json!({"ca": file("ca.pem")})).failure().await;
-    assert!(failure.starts_with(&format!("{host}: queue jobs: ")), "{failure}");
+    let shown = format!("{host}: queue jobs");
+    let of = |tls: Value| rabbit.of(&host, json!({"tls": tls}));
+    certificates_count_on_both_sides(rabbit.server.directory(), &shown, of).await;
 }
 
 async fn a_restart_is_survived(rabbit: &Rabbit) {
@@ -282,8 +270,7 @@ async fn a_restart_is_survived(rabbit: &Rabbit) {
     let before = fixture.value().await;
     rabbit.server.kill();
     fixture.until_failure("connection refused").await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(before)(value)), "the value was lost");
+    fixture.failure_keeps(before).await;
     rabbit.server.start().unwrap();
     let channel = rabbit.channel().await;
     channel.queue_purge("jobs".into(), lapin::options::QueuePurgeOptions::default()).await.unwrap();

@@ -1,24 +1,19 @@
 //! A real Redis, with TLS, Sentinel and Cluster.
 
-use std::path::Path;
-
 use microscaler_testbed::{Authority, Server, Stopped};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, app, arguments, is, metric, with};
+use crate::https::certificates_count_on_both_sides;
 
 const HOUR: i64 = 3_600_000;
 
 /// A server that keeps nothing on disk.
 fn start(server: Stopped, options: &[&str]) -> Server {
-    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-    let arguments = move |port: u16, _: &Path| {
-        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""].map(str::to_owned);
-        own.into_iter().chain(options.clone()).collect()
-    };
-    server.start("redis-server", arguments).unwrap()
+    let own = ["--port", "{port}", "--bind", "127.0.0.1", "--save", ""];
+    server.start("redis-server", arguments(&[&own, options].concat())).unwrap()
 }
 
 fn redis(options: &[&str]) -> Server {
@@ -39,17 +34,12 @@ async fn cli(server: &Server, line: &str) -> String {
 
 /// A metric of this server, polled often.
 fn spec(server: &Server, more: &Value) -> Value {
-    let mut spec = json!({"addresses": [server.address().to_string()], "pollMilliseconds": 20, "calmPollMilliseconds": 40, "timeoutMilliseconds": 5000});
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    spec
+    let spec = json!({"addresses": [server.address().to_string()], "pollMilliseconds": 20, "calmPollMilliseconds": 40, "timeoutMilliseconds": 5000});
+    with(spec, more)
 }
 
 fn of(server: &Server, more: Value) -> Fixture {
     Fixture::of(metric("m", "redis", &spec(server, &more)))
-}
-
-fn is(expected: f64) -> impl Fn(f64) -> bool {
-    move |value| (value - expected).abs() < 1e-9
 }
 
 #[tokio::test]
@@ -135,20 +125,18 @@ async fn who_may_not_ask_is_told_and_a_changed_password_is_taken_up() {
     for line in ["ACL SETUSER shop on >one ~* +@all", "RPUSH jobs a b c"] {
         cli(&server, line).await;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("password");
-    std::fs::write(&file, "wrong\n").unwrap();
-    let fixture = of(&server, json!({"listName": "jobs", "username": "shop", "password": {"file": file}}));
+    let secrets = Files::new();
+    let fixture = of(&server, json!({"listName": "jobs", "username": "shop", "password": secrets.write("password", "wrong\n")}));
     let failure = fixture.failure().await;
     assert!(failure.starts_with(&format!("redis {}: ", server.address())) && failure.contains("WRONGPASS"), "{failure}");
-    std::fs::write(&file, "one").unwrap();
+    secrets.write("password", "one");
     fixture.until_value(is(3.0)).await;
     // The server ends the connections of a user whose passwords are reset.
     for line in ["ACL DELUSER shop", "ACL SETUSER shop on >two ~* +@all", "RPUSH jobs d"] {
         cli(&server, line).await;
     }
     fixture.until_failure("WRONGPASS").await;
-    std::fs::write(&file, "two").unwrap();
+    secrets.write("password", "two");
     fixture.until_value(is(4.0)).await;
 }
 
@@ -160,8 +148,7 @@ async fn a_server_that_goes_away_and_comes_back_is_found_again() {
     fixture.until_value(is(2.0)).await;
     server.kill();
     fixture.until_failure(&format!("redis {}: connection refused", server.address())).await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(2.0)(value)), "the value was lost");
+    fixture.failure_keeps(2.0).await;
     server.start().unwrap();
     fixture.until_value(is(0.0)).await;
     cli(&server, "RPUSH jobs c").await;
@@ -246,23 +233,12 @@ async fn messages_of_a_channel_are_values() {
 async fn tls_with_an_authority_and_a_certificate_of_our_own() {
     let server = Server::new("redis").unwrap();
     let files = Authority::new().unwrap().write(server.directory(), &["server", "client"]).unwrap();
-    let file = |name: &str| files.join(name).display().to_string();
-    let options =
-        [("--tls-ca-cert-file", file("ca.pem")), ("--tls-cert-file", file("server.pem")), ("--tls-key-file", file("server.key"))];
-    let arguments = move |port: u16, _: &Path| {
-        let own = ["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""].map(str::to_owned);
-        own.into_iter().chain(options.iter().flat_map(|(option, file)| [(*option).to_owned(), file.clone()])).collect()
-    };
-    let server = server.start("redis-server", arguments).unwrap();
-    let with = |tls: Value| of(&server, json!({"listName": "jobs", "tls": tls}));
-    let (cert, key) = (json!({"file": file("client.pem")}), json!({"file": file("client.key")}));
-    with(json!({"ca": {"file": file("ca.pem")}, "cert": cert, "key": key})).until_value(is(0.0)).await;
-    with(json!({"unsafeSsl": true, "cert": cert, "key": key})).until_value(is(0.0)).await;
-    let failure = with(json!({"cert": cert, "key": key})).failure().await;
-    assert!(failure.starts_with(&format!("redis {}: TLS: invalid peer certificate", server.address())), "{failure}");
-    let failure = with(json!({"ca": {"file": file("ca.pem")}})).failure().await;
-    assert!(failure.starts_with(&format!("redis {}: ", server.address())), "{failure}");
-    let failure = with(json!({"ca": {"file": file("server.key")}})).failure().await;
+    let certificates = ["--tls-ca-cert-file", "ca.pem", "--tls-cert-file", "server.pem", "--tls-key-file", "server.key"];
+    let options = [&["--port", "0", "--tls-port", "{port}"], &certificates[..]].concat();
+    let server = start(server, &options);
+    let over = |tls: Value| of(&server, json!({"listName": "jobs", "tls": tls}));
+    certificates_count_on_both_sides(&files, &format!("redis {}", server.address()), over).await;
+    let failure = over(json!({"ca": {"file": files.join("server.key")}})).failure().await;
     assert_eq!(failure, "tls.ca: there is no certificate in it");
     of(&server, json!({"listName": "jobs"})).failure().await;
 }
@@ -273,11 +249,8 @@ async fn sentinels_tell_which_server_is_the_master() {
     cli(&one, "RPUSH jobs a").await;
     cli(&two, "RPUSH jobs a b").await;
     stopped.file("sentinel.conf", "").unwrap();
-    let arguments = |port: u16, directory: &Path| {
-        let file = directory.join("sentinel.conf").display().to_string();
-        [&file, "--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1"].map(str::to_owned).to_vec()
-    };
-    let sentinel = stopped.start("redis-server", arguments).unwrap();
+    let own = ["{directory}/sentinel.conf", "--sentinel", "--port", "{port}", "--bind", "127.0.0.1"];
+    let sentinel = stopped.start("redis-server", arguments(&own)).unwrap();
     let with = json!({"listName": "jobs", "sentinel": {"master": "shop"}});
     let fixture = of(&sentinel, with);
     fixture.until_failure("master shop is not known there").await;

@@ -1,19 +1,15 @@
 //! Queues of Amazon SQS, of moto's server, which checks signatures when it is told to.
 
-use std::fs;
-use std::path::Path;
-
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use microscaler_testbed::{Authority, Server, Stopped};
+use microscaler_testbed::{Server, Stopped};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::fixture::{Fixture, app, metric};
+use crate::fixture::{Files, Fixture, arguments, is, metric};
 use crate::http::serve;
-use crate::https::{client, tls};
+use crate::https::{client, over_tls, tls};
 
 /// Whose requests are not checked.
 const NOBODY: &str =
@@ -22,8 +18,8 @@ const NOBODY: &str =
 struct Moto {
     server: Server,
     client: Client,
-    /// The access key, in files.
-    secrets: TempDir,
+    /// The access key.
+    secrets: Files,
 }
 
 impl Moto {
@@ -32,14 +28,12 @@ impl Moto {
     }
 
     /// With one queue, `orders`.
-    async fn with(stopped: Stopped, options: &'static [&'static str]) -> Self {
+    async fn with(stopped: Stopped, options: &[&str]) -> Self {
         let installed = stopped.installed().display().to_string();
-        let arguments = |port: u16, _: &Path| {
-            let arguments = ["-m", "moto.server", "-p", &port.to_string()].map(str::to_owned);
-            arguments.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect()
-        };
-        let server = stopped.environment("PYTHONPATH", installed).start("/usr/bin/python3", arguments).unwrap();
-        let moto = Self { server, client: client(), secrets: TempDir::new().unwrap() };
+        let stopped = stopped.environment("PYTHONPATH", installed);
+        let own = ["-m", "moto.server", "-p", "{port}"];
+        let server = stopped.start("/usr/bin/python3", arguments(&[&own, options].concat())).unwrap();
+        let moto = Self { server, client: client(), secrets: Files::new() };
         moto.keep("some-id", "some-secret");
         moto.sqs("CreateQueue", json!({"QueueName": "orders"})).await;
         moto
@@ -82,12 +76,12 @@ impl Moto {
     }
 
     fn keep(&self, id: &str, secret: &str) {
-        fs::write(self.secrets.path().join("id"), id).unwrap();
-        fs::write(self.secrets.path().join("secret"), secret).unwrap();
+        self.secrets.write("id", id);
+        self.secrets.write("secret", secret);
     }
 
     fn spec(&self, queue: &str) -> Value {
-        spec(&self.queue(queue), self.secrets.path())
+        spec(&self.queue(queue), &self.secrets)
     }
 
     fn fixture(&self, queue: &str) -> Fixture {
@@ -95,26 +89,22 @@ impl Moto {
     }
 }
 
-fn spec(queue: &str, secrets: &Path) -> Value {
+fn spec(queue: &str, secrets: &Files) -> Value {
     json!({
         "queueURL": queue, "awsRegion": "eu-west-1", "pollMilliseconds": 20, "timeoutMilliseconds": 20_000,
-        "awsAccessKeyID": {"file": secrets.join("id")}, "awsSecretAccessKey": {"file": secrets.join("secret")},
+        "awsAccessKeyID": secrets.named("id"), "awsSecretAccessKey": secrets.named("secret"),
     })
-}
-
-fn is(value: f64, expected: f64) -> bool {
-    (value - expected).abs() < 1e-9
 }
 
 #[tokio::test]
 async fn messages_are_counted_as_the_spec_says() {
     let moto = Moto::start().await;
     let fixture = moto.fixture("orders");
-    assert!(is(fixture.value().await, 0.0));
+    assert!(is(0.0)(fixture.value().await));
     for _ in 0..3 {
         moto.sqs("SendMessage", json!({"MessageBody": "an order"})).await;
     }
-    fixture.until_value(|value| is(value, 3.0)).await;
+    fixture.until_value(is(3.0)).await;
     moto.sqs("SendMessage", json!({"MessageBody": "an order", "DelaySeconds": 600})).await;
     moto.sqs("ReceiveMessage", json!({"MaxNumberOfMessages": 1, "VisibilityTimeout": 600})).await;
     for (in_flight, delayed, expected) in [(true, true, 4.0), (true, false, 3.0), (false, true, 3.0), (false, false, 2.0)] {
@@ -122,7 +112,7 @@ async fn messages_are_counted_as_the_spec_says() {
         spec["scaleOnInFlight"] = in_flight.into();
         spec["scaleOnDelayed"] = delayed.into();
         let value = Fixture::of(metric("m", "sqs", &spec)).value().await;
-        assert!(is(value, expected), "{value} with in flight {in_flight}, delayed {delayed}");
+        assert!(is(expected)(value), "{value} with in flight {in_flight}, delayed {delayed}");
     }
 }
 
@@ -149,7 +139,7 @@ async fn only_who_may_is_answered() {
     }
     moto.keep(&id, &secret);
     let fixture = moto.fixture("orders");
-    assert!(is(fixture.value().await, 1.0));
+    assert!(is(1.0)(fixture.value().await));
 
     // The access key is replaced.
     moto.check_signatures(false).await;
@@ -158,7 +148,7 @@ async fn only_who_may_is_answered() {
     moto.check_signatures(true).await;
     fixture.until_failure("awsAccessKeyID is not known there").await;
     moto.keep(&new_id, &new_secret);
-    assert!(is(fixture.value().await, 1.0));
+    assert!(is(1.0)(fixture.value().await));
 }
 
 #[tokio::test]
@@ -166,7 +156,7 @@ async fn a_queue_or_a_secret_that_is_not_there_is_told() {
     let moto = Moto::start().await;
     let failure = moto.fixture("nowhere").failure().await;
     assert_eq!(failure, format!("queue {}: there is no such queue", moto.queue("nowhere")));
-    fs::remove_file(moto.secrets.path().join("secret")).unwrap();
+    moto.secrets.remove("secret");
     let failure = moto.fixture("orders").failure().await;
     assert!(failure.starts_with("awsSecretAccessKey: cannot read "), "{failure}");
 }
@@ -176,36 +166,34 @@ async fn a_server_that_is_started_again_is_found() {
     let moto = Moto::start().await;
     moto.sqs("SendMessage", json!({"MessageBody": "an order"})).await;
     let fixture = moto.fixture("orders");
-    assert!(is(fixture.value().await, 1.0));
+    assert!(is(1.0)(fixture.value().await));
     moto.server.kill();
     fixture.failure().await;
-    let reading = fixture.until(|reading| reading.failure.is_some()).await;
-    assert!(reading.value.is_some_and(|(value, _)| is(value, 1.0)), "the value was lost");
+    fixture.failure_keeps(1.0).await;
     moto.server.start().unwrap();
     // It has forgotten its queues.
     fixture.until_failure("there is no such queue").await;
     moto.sqs("CreateQueue", json!({"QueueName": "orders"})).await;
-    fixture.until_value(|value| is(value, 0.0)).await;
+    fixture.until_value(is(0.0)).await;
 }
 
 #[tokio::test]
 async fn over_tls_only_an_authority_that_is_named_is_trusted() {
-    let (authority, ours) = (Authority::new().unwrap(), TempDir::new().unwrap());
-    authority.write(ours.path(), &[]).unwrap();
-    let stopped = Server::new("moto").unwrap().scheme("https");
-    authority.write(stopped.directory(), &["server"]).unwrap();
+    let (stopped, ours) = over_tls("moto");
     let moto = Moto::with(stopped, &["-c", "server.pem", "-k", "server.key"]).await;
     let mut spec = moto.spec("orders");
     let failure = Fixture::of(metric("m", "sqs", &spec)).failure().await;
     assert_eq!(failure, format!("POST {}/: invalid peer certificate: UnknownIssuer", moto.server.url()));
     spec["tls"] = tls(ours.path(), None);
-    assert!(is(Fixture::of(metric("m", "sqs", &spec)).value().await, 0.0));
+    assert!(is(0.0)(Fixture::of(metric("m", "sqs", &spec)).value().await));
 }
 
 #[tokio::test]
 async fn garbage_is_a_failure() {
-    let secrets = TempDir::new().unwrap();
-    ["id", "secret"].iter().for_each(|name| fs::write(secrets.path().join(name), "x").unwrap());
+    let secrets = Files::new();
+    for name in ["id", "secret"] {
+        secrets.write(name, "x");
+    }
     for (status, garbage, expected) in [
         (200, "<html>", "not an answer of SQS: there are no attributes in it"),
         (
@@ -218,7 +206,7 @@ async fn garbage_is_a_failure() {
         let answer = (StatusCode::from_u16(status).unwrap(), garbage);
         let (address, _task) = serve(Router::new().route("/base", post(move || async move { answer }))).await;
         // The server is another one than that of the queue's address.
-        let mut spec = spec("https://sqs.eu-west-1.amazonaws.com/123456789012/orders", secrets.path());
+        let mut spec = spec("https://sqs.eu-west-1.amazonaws.com/123456789012/orders", &secrets);
         spec["awsEndpoint"] = format!("http://{address}/base").into();
         let failure = Fixture::of(metric("m", "sqs", &spec)).failure().await;
         assert_eq!(failure, format!("POST http://{address}/base: {expected}"));
@@ -229,14 +217,5 @@ async fn garbage_is_a_failure() {
 async fn queues_of_several_apps_are_read_side_by_side() {
     let moto = Moto::start().await;
     moto.sqs("SendMessage", json!({"MessageBody": "an order"})).await;
-    let mut fixture = Fixture::new();
-    let metrics = json!([metric("there", "sqs", &moto.spec("orders")), metric("missing", "sqs", &moto.spec("nowhere"))]);
-    fixture.sources.sync(&[app("a", metrics.clone()), app("b", metrics)]);
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 4 {
-        for update in fixture.next().await {
-            assert_eq!(update.reading.failure.is_some(), &*update.metric == "missing", "{update:?}");
-            seen.insert((update.app, update.metric));
-        }
-    }
+    Fixture::side_by_side("sqs", &moto.spec("orders"), &moto.spec("nowhere")).await;
 }

@@ -251,7 +251,7 @@ impl Sim {
         for prepare in &plan.prepare {
             let base = base(&prepare.app).unwrap();
             let there = agent(prepare.agent);
-            assert!(there.present && self.wanted_by(there, &base.key).is_some(), "{prepare:?} is wanted");
+            assert!(there.is_open() && self.wanted_by(there, &base.key).is_some(), "{prepare:?} is wanted");
             assert!(usable(there, &base.key).is_none(), "{prepare:?} is not there yet");
             assert!(!self.comes_with_replica(there, &base.key), "{prepare:?} does not come already");
             assert!(!is_barred(there, &base.key, self.now), "{prepare:?} may be tried");
@@ -268,7 +268,7 @@ impl Sim {
         for retire in &plan.retire {
             let there = agent(retire.agent);
             let fitted = there.bases.iter().find(|fitted| fitted.executor.as_ref() == Some(&retire.executor)).unwrap();
-            let unwanted = fitted.key.as_ref().is_none_or(|key| self.apps_with(there, key).next().is_none());
+            let unwanted = there.departs || fitted.key.as_ref().is_none_or(|key| self.apps_with(there, key).next().is_none());
             assert!(self.world.end_orphans && unwanted && fitted.phase == BasePhase::Ready, "{retire:?} of {fitted:?}");
             let is_of_it = |task: &&Task| task.agent == retire.agent && task.executor.as_ref() == Some(&retire.executor);
             assert!(!tasks.iter().any(is_of_it), "{retire:?} is idle");

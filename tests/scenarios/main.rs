@@ -126,6 +126,8 @@ impl Stage {
             "agent-unreachable" => self.sim.set_reachable(agent(rest[0]), false),
             "agent-back" => self.sim.set_reachable(agent(rest[0]), true),
             "agent-closes" => self.sim.close(agent(rest[0])),
+            "agent-departs" => self.sim.depart(agent(rest[0]), true),
+            "agent-stays" => self.sim.depart(agent(rest[0]), false),
             "agent-drained" => self.sim.drain(agent(rest[0])),
             "lacked-up-to" => self.sim.world.scale_out_priority = rest[0].parse().unwrap(),
             "agent-lost" => self.sim.lose(agent(rest[0])),

@@ -209,6 +209,18 @@ impl Sim {
         (view.present, view.held, view.expected) = (false, Resources::ZERO, Resources::ZERO);
     }
 
+    /// Maintenance of the agent is about to begin, or no longer planned; then its room is offered anew.
+    pub fn depart(&mut self, agent: AgentIx, departs: bool) {
+        self.world.agents[agent.0 as usize].departs = departs;
+    }
+
+    /// Live replicas on agents that are about to go.
+    pub fn displaced(&self, view: &AppView) -> i64 {
+        let (mut here, agents) = (view.clone(), &self.world.agents);
+        here.tasks.retain(|task| agents[task.agent.0 as usize].departs);
+        live(&here)
+    }
+
     /// Whoever drains the agent ends its tasks.
     pub fn drain(&mut self, agent: AgentIx) {
         let here = |view: &AppView| view.tasks.iter().position(|task| task.agent == agent);
@@ -474,7 +486,7 @@ impl Sim {
             let leaving = agent.bases.iter().filter(|fitted| fitted.phase == BasePhase::Leaving);
             leaving.for_each(|_| soon[ix] += self.world.executor_size);
         }
-        for (ix, room) in soon.iter().enumerate().filter(|(ix, _)| self.world.agents[*ix].present) {
+        for (ix, room) in soon.iter().enumerate().filter(|(ix, _)| self.world.agents[*ix].is_open()) {
             assert!([room.cpu, room.memory].iter().all(|n| *n >= 0), "agent {ix} will have room for all: {room:?} {plan:#?}");
         }
         // Limits hold, counting what is on its way down.
@@ -494,8 +506,8 @@ impl Sim {
         }
         self.check_bases(plan);
         // Agents that are absent, and apps that are not to be touched.
-        let absent = |agent: AgentIx| !self.world.agents[agent.0 as usize].present;
-        assert!(!plan.starts.iter().any(|start| absent(start.agent)) && !plan.waits.iter().any(|wait| absent(wait.agent)));
+        let shut = |agent: AgentIx| !self.world.agents[agent.0 as usize].is_open();
+        assert!(!plan.starts.iter().any(|start| shut(start.agent)) && !plan.waits.iter().any(|wait| shut(wait.agent)));
         let frozen = |key: &Key| self.world.apps[key].spec.as_ref().is_some_and(|app| app.suspended || app.observed_only);
         assert!(!plan.starts.iter().any(|start| frozen(&start.app)) && !plan.stops.iter().any(|stop| frozen(&stop.app)));
         // Nothing is freed while free room may not be known, nor when it went to others of late.
@@ -512,7 +524,7 @@ impl Sim {
             let StopReason::GivesWayTo(winner) = &stop.why else { continue };
             let (loser, winner) = (spec(&stop.app), spec(winner));
             assert!(loser.priority > winner.priority || loser.remainder.is_some(), "{stop}: strictly less important");
-            let stops = plan.stops.iter().filter(|other| other.app == stop.app && other.why != StopReason::Replaced).count();
+            let stops = plan.stops.iter().filter(|other| other.app == stop.app && !has_successor(&other.why)).count();
             let task = self.world.apps[&stop.app].tasks.iter().find(|task| task.id == stop.task).unwrap();
             let takes_minimum = live(&self.world.apps[&winner.key]) < winner.min;
             assert!(!self.is_protected(task, &loser) || takes_minimum, "{stop} is protected from {}", winner.key);
@@ -545,7 +557,7 @@ impl Sim {
             let Some(app) = &view.spec else { continue };
             let stops: Vec<_> = plan.stops.iter().filter(|stop| stop.app == *key).collect();
             let ends = |task: &Task| stops.iter().find(|stop| stop.task == task.id);
-            let all_voluntary = stops.iter().all(|stop| matches!(stop.why, StopReason::Headroom | StopReason::Replaced));
+            let all_voluntary = stops.iter().all(|stop| stop.why == StopReason::Headroom || has_successor(&stop.why));
             let ready = |task: &&Task| task.ready && task.phase == TaskPhase::Running;
             for task in view.tasks.iter().filter(|task| ends(task).is_some_and(|stop| stop.why == StopReason::Headroom)) {
                 assert!(!self.is_protected(task, app), "{} is protected from headroom", task.id);
@@ -562,6 +574,10 @@ impl Sim {
             assert!(!is_touched || unready <= most.of(expected), "{key}: {unready} unready of {expected}: {:?}", plan.stops);
         }
     }
+}
+
+fn has_successor(why: &StopReason) -> bool {
+    matches!(why, StopReason::Replaced | StopReason::HostDeparts)
 }
 
 pub fn live(view: &AppView) -> i64 {

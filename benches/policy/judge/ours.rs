@@ -129,11 +129,7 @@ impl Contender for Ours {
         if is_due(seen.now, self.push_ms) {
             self.metrics.iter_mut().zip(readings).for_each(|(sense, reading)| is_news |= sense.push(seen, reading));
         }
-        if !is_news && !seen.has_changed {
-            return None;
-        }
-        self.decisions += 1;
-        Some(sim.decide_fast())
+        judge(is_news, seen, sim, &mut self.decisions)
     }
 
     fn decisions(&self) -> u64 {
@@ -173,14 +169,19 @@ impl Contender for Oracle {
         if self.decisions == 0 {
             sim.change(SEARCH, |app| app.down.window_ms = 0);
         }
-        if !is_news && !seen.has_changed {
-            return None;
-        }
-        self.decisions += 1;
-        Some(sim.decide_fast())
+        judge(is_news, seen, sim, &mut self.decisions)
     }
 
     fn decisions(&self) -> u64 {
         self.decisions
     }
+}
+
+/// Decides if anything is new: the metric, or what runs.
+fn judge(is_news: bool, seen: &Seen, sim: &mut Sim, decisions: &mut u64) -> Option<Plan> {
+    if !is_news && !seen.has_changed {
+        return None;
+    }
+    *decisions += 1;
+    Some(sim.decide_fast())
 }

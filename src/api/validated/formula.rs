@@ -5,6 +5,10 @@ use std::sync::Arc;
 use cel::objects::Value;
 use cel::{Context, ExecutionError, Program};
 
+use super::Invalid;
+use crate::api::app::MicroscaledAppSpec;
+use crate::api::demand::Role;
+
 /// Names beside those of the metrics.
 const BESIDES: [&str; 2] = ["replicas", "ready"];
 /// A formula is tried with these values for all of its names, so that most mistakes show before it counts.
@@ -83,6 +87,22 @@ impl Formula {
             Err(error) => Err(one_line(&error.to_string())),
         }
     }
+}
+
+/// The formula of an app, over its metrics.
+pub(super) fn read(spec: &MicroscaledAppSpec) -> Result<Option<Formula>, Invalid> {
+    let Some(source) = &spec.formula else { return Ok(None) };
+    let metrics = || spec.demand.iter().enumerate().filter(|(_, demand)| demand.has_values());
+    if let Some((index, _)) = metrics().find(|(_, demand)| demand.role == Role::Demand) {
+        let problem =
+            "with a formula, a metric asks for nothing by itself: give it the role Input, Floor, Cap or Veto".to_owned();
+        return Err(Invalid::Field { field: format!("spec.demand[{index}].role"), problem });
+    }
+    let invalid = |problem| Invalid::Field { field: "spec.formula".to_owned(), problem };
+    if metrics().next().is_none() {
+        return Err(invalid("there are no metrics for it in demand".to_owned()));
+    }
+    Formula::compile(source, metrics().map(|(_, demand)| demand.name.as_str())).map(Some).map_err(invalid)
 }
 
 fn one_line(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! What stands in for a metric, in plain numbers.
 
-use super::{Invalid, unsigned};
+use super::Invalid;
+use super::amount::unsigned;
 use crate::api::app::MicroscaledAppSpec;
 use crate::api::demand::{Demand, Effect, Role, Schedule, Source};
 use crate::api::fallback::{self, Fallback};

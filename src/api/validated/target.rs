@@ -1,6 +1,7 @@
 //! Targets in plain numbers.
 
-use super::{Invalid, positive, unsigned};
+use super::Invalid;
+use super::amount::{positive, unsigned};
 use crate::api::demand::{Demand, Polling, Queue, Target};
 
 /// How a value becomes replicas.

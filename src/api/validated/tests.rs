@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::MicroscalingPool;
+use crate::api::app::PolicyKind;
 
 /// The smallest app, with fields of its spec replaced.
 fn app(spec: Value) -> MicroscaledApp {

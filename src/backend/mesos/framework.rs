@@ -2,8 +2,8 @@
 //!
 //! Mesos gives it at the first subscription. Whoever subscribes with it owns the tasks; without it they are out of reach.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::validated::{Key, MesosPool};
 use crate::kubernetes::framework::{PoolObject, PoolObjectError};
+use crate::store::file;
 
 /// What is stored. Only the id is used; the rest tells people what it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +80,7 @@ impl Store {
     /// Stores it so that it outlives a crash of the machine from the moment this returns.
     pub(super) async fn save(&self, framework: &Framework) -> Result<(), StoreError> {
         match self {
-            Self::File(path) => write(path, framework).map_err(|source| StoreError::Write { path: path.clone(), source }),
+            Self::File(path) => write(path, framework).await.map_err(|source| StoreError::Write { path: path.clone(), source }),
             Self::Object(object) => Ok(object.set_framework_id(&framework.id).await?),
         }
     }
@@ -114,16 +115,10 @@ fn read(path: &Path) -> Result<Option<Framework>, StoreError> {
     }
 }
 
-fn write(path: &Path, framework: &Framework) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let new = path.with_extension("json.new");
-    let mut file = File::create(&new)?;
-    serde_json::to_writer_pretty(&mut file, framework)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+async fn write(path: &Path, framework: &Framework) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(framework)?;
+    text.push(b'\n');
+    file::replace(path, &text).await
 }
 
 #[cfg(test)]

@@ -6,19 +6,22 @@ use super::Input;
 use super::bases::Bases;
 use super::inventory::Inventory as Found;
 use super::ledger::{Ledger, Out};
+use super::maintenance::Maintenance;
 use super::offers::Offers;
 use super::reconcile::Reconcile;
 use super::revive::{Ask, Revive};
 use super::wire::Call;
 use crate::api::validated::MesosPool;
 use crate::backend::{Applied, Ending, Standing};
-use crate::policy::world::{Millis, World};
+use crate::policy::world::{Agent, Millis, World};
 
 mod events;
 mod launch;
 
 /// How long declined room is withheld from us: until a REVIVE, which comes with the next want.
 const RELEASE_SECONDS: f64 = 300.0;
+/// The same on agents that are about to go: the next offer would tell that they are not.
+const DEPARTING_SECONDS: f64 = 15.0;
 /// Time between two looks at the master's pages.
 const INVENTORY_EVERY_MS: u64 = 10_000;
 const INVENTORY_PATIENCE_MS: u64 = 5000;
@@ -33,6 +36,7 @@ pub struct Machine {
     offers: Offers,
     ledger: Ledger,
     bases: Bases,
+    maintenance: Maintenance,
     reconcile: Reconcile,
     revive: Revive,
     standing: Standing,
@@ -68,6 +72,7 @@ impl Machine {
             offers: Offers::default(),
             ledger: Ledger::default(),
             bases: Bases::new(pool),
+            maintenance: Maintenance::default(),
             reconcile: Reconcile::default(),
             revive: Revive::default(),
             standing: Standing { message: format!("connecting to {masters}"), ..Standing::default() },
@@ -129,6 +134,7 @@ impl Machine {
     pub fn subscribed(&mut self, new: bool, world: &mut World, now: Millis, out: &mut Out) {
         self.offers.disconnected(world);
         self.offers.subscribed(now);
+        self.maintenance.subscribed(now);
         (self.standing.connected, self.standing.stalled) = (true, false);
         "connected".clone_into(&mut self.standing.message);
         if new {
@@ -191,6 +197,7 @@ impl Machine {
                 self.bases.due(world, &mut self.offers, now, &mut out);
             }
             out.applied.decide |= self.offers.expire(world, now);
+            self.leave(world, now, &mut out);
             if self.surveyed_at.is_some_and(|at| at <= now) {
                 (self.surveyed_at, world.unsurveyed) = (None, false);
                 out.applied.decide = true;
@@ -201,10 +208,10 @@ impl Machine {
             }
         }
         self.take_in(world, &mut out);
-        (self.settle(out, now), self.next())
+        (self.settle(out, now), self.next(now))
     }
 
-    fn next(&self) -> Option<Millis> {
+    fn next(&self, now: Millis) -> Option<Millis> {
         if !self.standing.connected {
             return None;
         }
@@ -212,8 +219,30 @@ impl Machine {
         let timers = [self.ledger.next_timer(), self.bases.next_timer()];
         let timer = timers.into_iter().flatten().min().filter(|_| self.settled());
         let asking = self.revive.next().map(|at| at.max(self.orders_by));
-        let times = [patience, timer, self.reconcile.next(), self.offers.next_expiry(), asking, self.surveyed_at];
+        let leaving = self.maintenance.next(now);
+        let times = [patience, timer, self.reconcile.next(), self.offers.next_expiry(), leaving, asking, self.surveyed_at];
         times.into_iter().flatten().min()
+    }
+
+    /// Agents that are about to go are left, and the master is told where that is done.
+    fn leave(&mut self, world: &mut World, now: Millis, out: &mut Out) {
+        let (left, kept) = self.maintenance.review(world, now);
+        for ix in &left {
+            let Agent { hostname, id, .. } = &world.agents[ix.0 as usize];
+            out.tell("AgentDeparts", format!("maintenance of agent {hostname} ({id}) is about to begin; what runs there moves"));
+        }
+        out.applied.decide |= !kept.is_empty() || !left.is_empty();
+        if !kept.is_empty() {
+            self.revive.hopeful(now);
+        }
+        let room: Vec<_> = left.into_iter().flat_map(|ix| self.offers.give_back(ix, world, now)).collect();
+        if !room.is_empty() {
+            out.calls.push(Call::decline(room, DEPARTING_SECONDS));
+        }
+        let done = self.maintenance.done(world);
+        if !done.is_empty() {
+            out.calls.push(Call::accept_inverse(done));
+        }
     }
 
     /// Asks for room if it is time to.

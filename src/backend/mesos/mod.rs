@@ -13,6 +13,7 @@
 //! | reading events, writing calls | [`recordio`], [`wire`], [`calls`] |
 //! | what an input or an order leads to | [`machine`] |
 //! | offers and beliefs about room | [`offers`], [`carve`], [`revive`] |
+//! | planned maintenance | [`maintenance`] |
 //! | tasks and their states | [`ledger`], [`states`], [`reconcile`], [`inventory`] |
 //! | executors and images on the agents | [`bases`] |
 //! | what Mesos is told of a task, its container and its checks | [`task`], [`container`], [`probe`] |
@@ -32,6 +33,7 @@ mod http;
 mod inventory;
 mod ledger;
 mod machine;
+mod maintenance;
 mod offers;
 mod probe;
 mod reconcile;

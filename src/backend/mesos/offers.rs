@@ -100,14 +100,14 @@ impl Offers {
         self.agents.get(id).copied()
     }
 
-    /// Takes an offer into the table. Returns its id when it is of no use and has to be declined: maintenance is planned there.
+    /// Takes an offer into the table. Returns its id when it is of no use and has to be declined: the agent is about to go.
     pub fn receive(&mut self, offer: Offer, world: &mut World) -> Option<Arc<str>> {
         let ix = self.agent(world, &offer.agent_id.value);
         let agent = &mut world.agents[ix.0 as usize];
         agent.hostname = offer.hostname;
         agent.attributes = wire::attributes(&offer.attributes);
-        agent.present = !offer.unavailability.as_ref().is_some_and(wire::is_soon);
-        if !agent.present {
+        agent.present = true;
+        if agent.departs {
             self.void(ix, world);
             return Some(offer.id.value);
         }
@@ -340,7 +340,6 @@ impl Room {
 mod tests {
     use super::super::testing::offer;
     use super::*;
-    use crate::engine::clock;
 
     const A: AgentIx = AgentIx(0);
 
@@ -445,14 +444,10 @@ mod tests {
     }
 
     #[test]
-    fn agents_under_maintenance_are_not_used() {
+    fn room_on_agents_that_are_about_to_go_is_not_held() {
         let (mut offers, mut world) = with_offer();
-        let planned = Offer { unavailability: Some(serde_json::json!({"start": {}})), ..offer("O2", "A", 4) };
-        assert_eq!(offers.receive(planned, &mut world), Some("O2".into()));
-        assert!(!world.agents[0].present && world.agents[0].held.is_zero());
-        let start = u64::try_from(clock::timestamp().as_nanosecond()).unwrap() + 7_200_000_000_000;
-        let planned = Some(serde_json::json!({"start": {"nanoseconds": start}}));
-        assert_eq!(offers.receive(Offer { unavailability: planned, ..offer("O3", "A", 4) }, &mut world), None);
-        assert!(world.agents[0].present, "it is hours until then");
+        world.agents[0].departs = true;
+        assert_eq!(offers.receive(offer("O2", "A", 4), &mut world), Some("O2".into()));
+        assert!(world.agents[0].present && world.agents[0].held.is_zero());
     }
 }

@@ -99,6 +99,7 @@ fn agent(page: &AgentPage) -> Agent {
         expected: Resources::ZERO,
         gpus: page.resources.vector().gpu > 0,
         present: page.active,
+        departs: false,
         bases: Vec::new(),
     }
 }

@@ -16,9 +16,6 @@ use crate::engine::clock;
 mod call;
 mod task;
 
-/// Before maintenance begins, an agent is used until so long ahead of it.
-const MAINTENANCE_AHEAD: Duration = Duration::from_hours(1);
-
 /// `{"value": …}`, the form of every id and scalar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Value<T> {
@@ -41,6 +38,8 @@ pub struct Incoming {
     subscribed: Option<Subscribed>,
     offers: Option<Offers>,
     rescind: Option<Rescind>,
+    inverse_offers: Option<InverseOffers>,
+    rescind_inverse_offer: Option<RescindInverse>,
     update: Option<Update>,
     failure: Option<Failure>,
     message: Option<Message>,
@@ -53,6 +52,8 @@ pub enum Event {
     Subscribed(Subscribed),
     Offers(Vec<Offer>),
     Rescind(Arc<str>),
+    InverseOffers(Vec<InverseOffer>),
+    RescindInverse(Arc<str>),
     Update(TaskStatus),
     Failure(Failure),
     Message(Message),
@@ -68,6 +69,8 @@ impl Incoming {
             Self { subscribed: Some(it), .. } => Event::Subscribed(it),
             Self { offers: Some(it), .. } => Event::Offers(it.offers),
             Self { rescind: Some(it), .. } => Event::Rescind(it.offer_id.value),
+            Self { inverse_offers: Some(it), .. } => Event::InverseOffers(it.inverse_offers),
+            Self { rescind_inverse_offer: Some(it), .. } => Event::RescindInverse(it.inverse_offer_id.value),
             Self { update: Some(it), .. } => Event::Update(it.status),
             Self { failure: Some(it), .. } => Event::Failure(it),
             Self { message: Some(it), .. } => Event::Message(it),
@@ -98,6 +101,17 @@ struct Offers {
 #[derive(Debug, Deserialize)]
 struct Rescind {
     offer_id: Id,
+}
+
+#[derive(Debug, Deserialize)]
+struct InverseOffers {
+    #[serde(default)]
+    inverse_offers: Vec<InverseOffer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RescindInverse {
+    inverse_offer_id: Id,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,13 +159,35 @@ pub struct Offer {
     #[serde(default)]
     pub executor_ids: Vec<Id>,
     /// Maintenance is planned.
-    pub unavailability: Option<Json>,
+    pub unavailability: Option<Unavailability>,
 }
 
-/// Whether maintenance begins within [`MAINTENANCE_AHEAD`], or may have begun.
-pub fn is_soon(unavailability: &Json) -> bool {
-    let start = unavailability["start"]["nanoseconds"].as_u64().unwrap_or(0);
-    !clock::is_ahead(UNIX_EPOCH + Duration::from_nanos(start), MAINTENANCE_AHEAD)
+/// The master asks for the room that we use on an agent, as its maintenance is planned.
+#[derive(Clone, Debug, Deserialize)]
+pub struct InverseOffer {
+    pub id: Id,
+    pub agent_id: Option<Id>,
+    pub unavailability: Unavailability,
+}
+
+/// When maintenance begins by the wall clock.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unavailability {
+    start: TimeInfo,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct TimeInfo {
+    /// Since 1970.
+    nanoseconds: i64,
+}
+
+impl Unavailability {
+    /// How long it is until then; zero where it has begun, or may have.
+    pub fn begins_in(&self) -> Duration {
+        let since_epoch = Duration::from_nanos(u64::try_from(self.start.nanoseconds).unwrap_or(0));
+        clock::wall_until(UNIX_EPOCH + since_epoch)
+    }
 }
 
 /// A resource with its role, reservations and whatever else it carries: a task's share has to carry the same.

@@ -143,6 +143,13 @@ impl Call for Metadata<'_> {
     }
 }
 
+impl<P> Topic<P> {
+    /// All topics of an answer that tells no more of each than its partitions.
+    fn all(from: &mut Reader, partition: impl Fn(&mut Reader) -> Result<P, Garbled>) -> Result<Vec<Self>, Garbled> {
+        from.array(|from| Ok(Self { error: 0, name: from.string()?, partitions: from.array(&partition)? }))
+    }
+}
+
 impl Node {
     fn read(from: &mut Reader) -> Result<Self, Garbled> {
         Ok(Self { id: from.i32()?, host: from.string()?, port: from.i32()? })
@@ -208,13 +215,9 @@ impl Call for OffsetFetch<'_> {
 
     fn read(from: &mut Reader) -> Result<Self::Answer, Garbled> {
         let _throttle = from.i32()?;
-        let topics = from.array(|from| {
-            let name = from.string()?;
-            let partitions = from.array(|from| {
-                let (index, offset, _metadata) = (from.i32()?, from.i64()?, from.nullable_string()?);
-                Ok(Offset { index, offset, error: from.i16()? })
-            })?;
-            Ok(Topic { error: 0, name, partitions })
+        let topics = Topic::all(from, |from| {
+            let (index, offset, _metadata) = (from.i32()?, from.i64()?, from.nullable_string()?);
+            Ok(Offset { index, offset, error: from.i16()? })
         })?;
         Ok((from.i16()?, topics))
     }
@@ -255,13 +258,9 @@ impl Call for ListOffsets<'_> {
     }
 
     fn read(from: &mut Reader) -> Result<Self::Answer, Garbled> {
-        from.array(|from| {
-            let name = from.string()?;
-            let partitions = from.array(|from| {
-                let (index, error, _timestamp) = (from.i32()?, from.i16()?, from.i64()?);
-                Ok(Offset { index, error, offset: from.i64()? })
-            })?;
-            Ok(Topic { error: 0, name, partitions })
+        Topic::all(from, |from| {
+            let (index, error, _timestamp) = (from.i32()?, from.i16()?, from.i64()?);
+            Ok(Offset { index, error, offset: from.i64()? })
         })
     }
 }

@@ -65,7 +65,7 @@ impl Campaign {
     ) -> (Self, Seats) {
         let Candidate { client, namespace, name, identity, address, duration } = candidate;
         let calls = Calls::new(client, &namespace, &name, duration / TIMEOUTS);
-        let (millis, period) = (Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX), duration / RENEWALS);
+        let (millis, period) = (clock::whole_ms(duration), duration / RENEWALS);
         let sight = Sight::new(&identity, millis);
         let (role, role_seen) = watch::channel(Role::Standby { leader: sight.words().into() });
         let (leader, leader_seen) = watch::channel(None);
@@ -189,7 +189,7 @@ impl Campaign {
     /// Until another one holds the lease, or may have; a lease that is still held when it resigns.
     async fn lead(&mut self, mut held: Held) -> Option<Held> {
         self.come_to_lead(&held);
-        let period = Millis::try_from(self.period.as_millis()).unwrap_or(Millis::MAX);
+        let period = clock::whole_ms(self.period);
         let mut due = held.since + period;
         loop {
             if !self.rest_until(due).await {

@@ -98,7 +98,7 @@ impl Scaler {
     }
 
     pub fn end(self) {
-        self.runtime.shutdown_background();
+        crate::https::end(self.runtime);
     }
 }
 

@@ -4,7 +4,7 @@ use crate::Cluster;
 use crate::cluster::subdirectories;
 use crate::daemon::Daemon;
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,12 +49,21 @@ impl<'a> AgentHandle<'a> {
     /// # Errors
     /// If no master leads, or it does not know the agent.
     pub fn id(&self) -> Result<String> {
+        let page = self.page()?;
+        page["id"].as_str().map(ToOwned::to_owned).context("an agent has an id")
+    }
+
+    /// What the leading master tells of it.
+    pub(crate) fn page(&self) -> Result<Value> {
         let address = format!("@{}", self.daemon.address());
         let agents = self.cluster.get("/master/slaves")?;
         let agents = agents["slaves"].as_array().into_iter().flatten();
         let mut own = agents.filter(|agent| agent["pid"].as_str().is_some_and(|pid| pid.ends_with(&address)));
-        let id = own.next().and_then(|agent| agent["id"].as_str()).map(ToOwned::to_owned);
-        id.with_context(|| format!("the master does not know {}", self.daemon.name()))
+        own.next().cloned().with_context(|| format!("the master does not know {}", self.daemon.name()))
+    }
+
+    pub(crate) fn cluster(&self) -> &'a Cluster {
+        self.cluster
     }
 
     /// Lets no more tasks in and ends those that are there, each after its own grace period, at most `max_grace`.

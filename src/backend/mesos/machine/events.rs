@@ -1,8 +1,8 @@
 //! Events: what they change in the world.
 
 use super::super::ledger::Out;
-use super::super::wire::{Call, Event as WireEvent, Failure, Offer, TaskStatus};
-use super::{Machine, RELEASE_SECONDS};
+use super::super::wire::{Call, Event as WireEvent, Failure, InverseOffer, Offer, TaskStatus, Unavailability};
+use super::{DEPARTING_SECONDS, Machine};
 use crate::policy::world::{Millis, World};
 
 impl Machine {
@@ -12,6 +12,18 @@ impl Machine {
             WireEvent::Rescind(id) => {
                 self.offers.rescind(&id, world);
                 out.applied.decide = true;
+            }
+            WireEvent::InverseOffers(asked) => {
+                for InverseOffer { id, agent_id, unavailability } in asked {
+                    let Some(agent) = agent_id else { continue };
+                    let ix = self.offers.agent(world, &agent.value);
+                    self.maintenance.asked(ix, unavailability.begins_in(), id.value, now);
+                }
+                self.leave(world, now, out);
+            }
+            WireEvent::RescindInverse(id) => {
+                self.maintenance.withdrawn(&id);
+                self.leave(world, now, out);
             }
             WireEvent::Update(status) if self.reconcile.is_last(&status.task_id.value) => out.applied.decide = true,
             WireEvent::Update(status) => self.update(&status, world, now, out),
@@ -35,6 +47,12 @@ impl Machine {
 
     fn offered(&mut self, offers: Vec<Offer>, world: &mut World, now: Millis, out: &mut Out) {
         let agents = world.agents.len();
+        for offer in &offers {
+            let ix = self.offers.agent(world, &offer.agent_id.value);
+            let begins_in = offer.unavailability.as_ref().map(Unavailability::begins_in);
+            self.maintenance.offered(ix, begins_in, now);
+        }
+        self.leave(world, now, out);
         let mut useless = Vec::new();
         for offer in offers {
             let ix = self.offers.agent(world, &offer.agent_id.value);
@@ -42,7 +60,7 @@ impl Machine {
             useless.extend(self.offers.receive(offer, world));
         }
         if !useless.is_empty() {
-            out.calls.push(Call::decline(useless, RELEASE_SECONDS));
+            out.calls.push(Call::decline(useless, DEPARTING_SECONDS));
         }
         self.revive.offered(self.offers.awaits_freed(), now);
         if world.agents.len() > agents {

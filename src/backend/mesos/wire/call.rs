@@ -14,6 +14,7 @@ pub enum Call {
     Kill { kill: Kill },
     Accept { accept: Accept },
     Decline { decline: Decline },
+    AcceptInverseOffers { accept_inverse_offers: AcceptInverse },
     Suppress { suppress: Roles },
     Revive { revive: Roles },
     Reconcile { reconcile: Reconcile },
@@ -68,6 +69,12 @@ pub struct Decline {
     pub filters: Filters,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AcceptInverse {
+    pub inverse_offer_ids: Vec<Id>,
+    pub filters: Filters,
+}
+
 /// Never empty: an empty list means all roles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Roles {
@@ -110,6 +117,14 @@ impl Call {
         Self::Decline { decline: Decline { offer_ids, filters: Filters { refuse_seconds } } }
     }
 
+    /// Whoever planned the maintenance is told that it may begin, as far as it depends on us.
+    pub fn accept_inverse(asked: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let inverse_offer_ids = asked.into_iter().map(Value::from).collect();
+        Self::AcceptInverseOffers {
+            accept_inverse_offers: AcceptInverse { inverse_offer_ids, filters: Filters { refuse_seconds: 0.0 } },
+        }
+    }
+
     pub fn revive(role: &str) -> Self {
         Self::Revive { revive: Roles { roles: vec![role.to_owned()] } }
     }
@@ -139,6 +154,7 @@ impl Call {
             Self::Kill { .. } => Kind::Kill,
             Self::Accept { .. } => Kind::Accept,
             Self::Decline { .. } => Kind::Decline,
+            Self::AcceptInverseOffers { .. } => Kind::AcceptInverse,
             Self::Suppress { .. } => Kind::Suppress,
             Self::Revive { .. } => Kind::Revive,
             Self::Reconcile { .. } => Kind::Reconcile,
@@ -155,6 +171,7 @@ pub enum Kind {
     Kill,
     Accept,
     Decline,
+    AcceptInverse,
     Suppress,
     Revive,
     Reconcile,
@@ -163,11 +180,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Acknowledge,
         Self::Kill,
         Self::Accept,
         Self::Decline,
+        Self::AcceptInverse,
         Self::Suppress,
         Self::Revive,
         Self::Reconcile,
@@ -181,6 +199,7 @@ impl Kind {
             Self::Kill => "kill",
             Self::Accept => "accept",
             Self::Decline => "decline",
+            Self::AcceptInverse => "accept_inverse_offers",
             Self::Suppress => "suppress",
             Self::Revive => "revive",
             Self::Reconcile => "reconcile",
@@ -198,6 +217,10 @@ mod tests {
     #[test]
     fn calls_have_the_forms_that_the_master_reads() {
         let json = |call: &Call| serde_json::to_string(call).unwrap();
+        assert_eq!(
+            json(&Call::accept_inverse(["I1".into()])),
+            r#"{"type":"ACCEPT_INVERSE_OFFERS","accept_inverse_offers":{"inverse_offer_ids":[{"value":"I1"}],"filters":{"refuse_seconds":0.0}}}"#
+        );
         assert_eq!(json(&Call::revive("web")), r#"{"type":"REVIVE","revive":{"roles":["web"]}}"#);
         assert_eq!(json(&Call::reconcile(Vec::new())), r#"{"type":"RECONCILE","reconcile":{"tasks":[]}}"#);
         assert_eq!(

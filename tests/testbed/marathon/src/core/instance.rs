@@ -3,6 +3,7 @@
 use super::ids;
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Goal {
@@ -124,6 +125,9 @@ pub struct Instance {
     pub scheduled_at: Millis,
     pub agent: Option<String>,
     pub host: Option<String>,
+    /// Of the agent, as it was offered.
+    #[serde(default)]
+    pub attributes: Vec<Value>,
     pub ip_address: Option<String>,
     pub ports: Vec<u16>,
     pub staged_at: Option<Millis>,
@@ -147,6 +151,7 @@ impl Instance {
             scheduled_at: now,
             agent: None,
             host: None,
+            attributes: Vec::new(),
             ip_address: None,
             ports: Vec::new(),
             staged_at: None,
@@ -182,6 +187,7 @@ impl Instance {
         self.scheduled_at = now;
         self.agent = None;
         self.host = None;
+        self.attributes.clear();
         self.ip_address = None;
         self.ports.clear();
         self.staged_at = None;

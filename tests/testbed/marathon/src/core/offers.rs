@@ -183,6 +183,7 @@ impl Core {
         instance.incarnation += 1;
         instance.agent = Some(room.text("agent_id"));
         instance.host = Some(room.text("hostname"));
+        instance.attributes = constraints::attributes(room.offer).to_vec();
         instance.ports = ports;
         instance.staged_at = Some(now);
         let info = task_info::task_info(instance, definition, room.offer);
