@@ -2,8 +2,12 @@
 //! time in which the pool has to reach its best state and stay there.
 #![allow(clippy::unwrap_used)]
 
+#[path = "policy_properties/bursts.rs"]
+mod bursts;
 #[path = "scenarios/sim.rs"]
 mod sim;
+#[path = "policy_properties/targets.rs"]
+mod targets;
 
 use microscaler::api::portion::Portion;
 use microscaler::api::protection::{PreemptionBudget, Protection};

@@ -11,15 +11,12 @@ use super::Gauge;
 use super::past::Past;
 use crate::api::validated::Foresight;
 use crate::engine::clock;
-use crate::forecast::Curve;
-use crate::forecast::forecaster::{Forecaster, Season, Solution};
+use crate::forecast::forecaster::{Forecaster, Solution};
 use crate::policy::world::Millis;
 use crate::store::file;
 
 /// A forecast takes no more than one part in so many of a processor.
 const SHARE: u32 = 50;
-/// So much more than the horizon is foreseen: replicas need time to start, and the next forecast may be late.
-const MARGIN_MS: Millis = 60_000;
 /// The history is written at most this often.
 const SAVE_EVERY_MS: Millis = 60_000;
 
@@ -38,12 +35,9 @@ pub struct Foreseer {
 impl Foreseer {
     /// Goes on until dropped.
     pub async fn run(self) {
-        let Foresight { step_ms, season_ms, horizon_ms, steps } = self.terms;
-        let count = |ms: Millis| usize::try_from(ms.div_ceil(step_ms)).unwrap_or(usize::MAX);
-        let season = season_ms.map_or(Season::Auto, |season_ms| Season::Steps(count(season_ms)));
-        let mut forecaster = Forecaster::new(steps, season, count(horizon_ms));
+        let mut forecaster = Forecaster::of(self.terms);
         self.load(&mut forecaster).await;
-        let (calendar, ahead) = (Calendar::new(step_ms), count(horizon_ms + MARGIN_MS) + 2);
+        let calendar = Calendar::new(self.terms.step_ms);
         let (mut next_fit, mut next_save) = (0, clock::now() + SAVE_EVERY_MS);
         let mut step = calendar.step(clock::now());
         // What was before the first step began belongs to no step.
@@ -55,7 +49,7 @@ impl Foreseer {
             step = calendar.step(clock::now()).max(step + 1);
             let begun = clock::instant();
             if clock::to_millis(begun) >= next_fit {
-                let problem = forecaster.problem(ahead);
+                let problem = forecaster.problem();
                 let Ok(solution) = tokio::task::spawn_blocking(move || problem.solve()).await else { return };
                 next_fit = clock::now() + clock::whole_ms((clock::instant() - begun) * SHARE);
                 forecaster.foresaw(&solution);
@@ -76,17 +70,8 @@ impl Foreseer {
     }
 
     fn tell(&self, forecaster: &Forecaster, solution: Solution, calendar: &Calendar) {
-        let Solution { begins, values, seasons } = solution;
-        let trust = forecaster.trust();
-        let curve = Curve {
-            begins: calendar.begins(begins),
-            step_ms: calendar.step_ms,
-            values,
-            trusted: trust.is_trusted(),
-            error: trust.error(),
-            seasons: seasons.into_iter().map(|steps| steps as u64 * calendar.step_ms).collect(),
-        };
-        self.gauge.foresee(curve);
+        let begins = calendar.begins(solution.begins);
+        self.gauge.foresee(forecaster.curve(solution, begins, calendar.step_ms));
     }
 
     /// What was, by the metric's own source if that can tell, or else as it was written down.

@@ -1,9 +1,15 @@
 //! One metric's forecast from step to step.
 
+use super::Curve;
 use super::history::History;
 use super::model::foresee;
 use super::season::find;
 use super::trust::Trust;
+use crate::api::validated::Foresight;
+use crate::policy::world::Millis;
+
+/// So much more than the horizon is foreseen: replicas need time to start, and the next forecast may be late.
+const MARGIN_MS: Millis = 60_000;
 
 /// Which seasons there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub struct Forecaster {
     season: Season,
     /// So many steps ahead replicas are started by it: that far it has to be good.
     horizon: usize,
+    /// So many steps are foreseen.
+    ahead: usize,
 }
 
 /// What is reckoned up apart from all else, as it may take its time.
@@ -45,10 +53,19 @@ pub struct Solution {
 }
 
 impl Forecaster {
-    /// Keeps so many steps of history.
+    /// Keeps so many steps of history, and foresees so many.
     #[must_use]
-    pub fn new(history: usize, season: Season, horizon: usize) -> Self {
-        Self { history: History::new(history), trust: Trust::default(), season, horizon: horizon.max(1) }
+    pub fn new(history: usize, season: Season, horizon: usize, ahead: usize) -> Self {
+        Self { history: History::new(history), trust: Trust::default(), season, horizon: horizon.max(1), ahead }
+    }
+
+    /// As an app has it.
+    #[must_use]
+    pub fn of(terms: Foresight) -> Self {
+        let Foresight { step_ms, season_ms, horizon_ms, steps } = terms;
+        let count = |ms: Millis| usize::try_from(ms.div_ceil(step_ms)).unwrap_or(usize::MAX);
+        let season = season_ms.map_or(Season::Auto, |season_ms| Season::Steps(count(season_ms)));
+        Self::new(steps, season, count(horizon_ms), count(horizon_ms + MARGIN_MS) + 2)
     }
 
     /// A step has ended, with this as the most in it; `None`: nothing was known.
@@ -57,10 +74,10 @@ impl Forecaster {
         self.trust.came(step, value);
     }
 
-    /// What is to be reckoned up, with so many steps to be foreseen.
+    /// What is to be reckoned up.
     #[must_use]
-    pub fn problem(&self, ahead: usize) -> Problem {
-        Problem { end: self.history.end(), values: self.history.filled(), season: self.season, ahead }
+    pub fn problem(&self) -> Problem {
+        Problem { end: self.history.end(), values: self.history.filled(), season: self.season, ahead: self.ahead }
     }
 
     /// Takes note of what is foreseen, to be compared with what will come.
@@ -68,6 +85,14 @@ impl Forecaster {
         if let Some(value) = solution.values.get(self.horizon - 1) {
             self.trust.foresaw(solution.begins + self.horizon as u64 - 1, *value);
         }
+    }
+
+    /// What policy goes by, where the first step that is foreseen begins then.
+    #[must_use]
+    pub fn curve(&self, solution: Solution, begins: Millis, step_ms: Millis) -> Curve {
+        let Solution { values, seasons, .. } = solution;
+        let seasons = seasons.into_iter().map(|steps| steps as u64 * step_ms).collect();
+        Curve { begins, step_ms, values, trusted: self.trust.is_trusted(), error: self.trust.error(), seasons }
     }
 
     #[must_use]
@@ -94,11 +119,11 @@ mod tests {
 
     /// Plays values, and returns at which step the forecast was trusted first, and the error at the end.
     fn play(values: impl Fn(u64) -> f64, steps: u64, season: Season) -> (Option<u64>, f64) {
-        let mut forecaster = Forecaster::new(1000, season, 5);
+        let mut forecaster = Forecaster::new(1000, season, 5, 10);
         let mut first = None;
         for step in 0..steps {
             forecaster.came(step, Some(values(step)));
-            forecaster.foresaw(&forecaster.problem(10).solve());
+            forecaster.foresaw(&forecaster.problem().solve());
             if forecaster.trust().is_trusted() {
                 first = first.or(Some(step));
             }

@@ -12,9 +12,28 @@ const ALIKE: f64 = 0.4;
 /// A season is also found at its multiples, where it is about as much alike: then the shortest is meant.
 const AS_GOOD: f64 = 0.75;
 
+/// What happened once may be so much larger than anything else that it hides a season: such parts of the values, at either end, are cut
+/// down to the largest or smallest of the others if none is found before.
+const CUTS: [f64; 3] = [0.0, 0.01, 0.05];
+
 /// The seasons of these values, in steps, shortest first. Each has been seen at least twice.
 #[must_use]
 pub fn find(values: &[f64]) -> Vec<usize> {
+    let found = |part: &f64| Some(all(&cut(values, *part))).filter(|seasons| !seasons.is_empty());
+    CUTS.iter().find_map(found).unwrap_or_default()
+}
+
+/// Without the extremes that make up this part of the values at either end.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn cut(values: &[f64], part: f64) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let beyond = ((values.len() as f64 * part).ceil() as usize).min(values.len().saturating_sub(1) / 2);
+    let (Some(least), Some(most)) = (sorted.get(beyond), sorted.iter().nth_back(beyond)) else { return Vec::new() };
+    values.iter().map(|value| value.clamp(*least, *most)).collect()
+}
+
+fn all(values: &[f64]) -> Vec<usize> {
     let mut rest = without_trend(values);
     let mut found = Vec::new();
     while found.len() < MOST
@@ -129,6 +148,13 @@ mod tests {
     #[test]
     fn rushes_on_the_hour_are_a_season() {
         assert_eq!(find(&noisy(300, 5.0, |i| if i % 60 < 5 { 200.0 } else { 10.0 })), [60]);
+    }
+
+    #[test]
+    fn what_was_once_hides_no_season() {
+        let wave = |i: usize| 24.0 + 16.0 * (TAU * i as f64 / 60.0).sin();
+        assert_eq!(find(&noisy(480, 2.0, |i| if (7..10).contains(&i) { 2000.0 } else { wave(i) })), [60]);
+        assert_eq!(find(&noisy(300, 2.0, |i| if (7..10).contains(&i) { 2000.0 } else { 24.0 })), [0; 0]);
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl Busy {
         }
     }
 
+    /// How many could serve at that moment. Before the beginning there were as many as then; `None`: nothing is known.
+    pub fn at(&self, at: Millis) -> Option<i64> {
+        let after = self.bends.partition_point(|(bend, ..)| *bend <= at);
+        self.bends.get(after.saturating_sub(1)).map(|(_, _, ready)| *ready)
+    }
+
     /// Replica-seconds until this moment. Before the beginning there was what there was then.
     pub fn until(&self, at: Millis) -> f64 {
         let after = self.bends.partition_point(|(bend, ..)| *bend <= at);

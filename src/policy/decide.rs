@@ -89,7 +89,25 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::{agent, app, demand, reading, world};
+    use super::super::world::{Foreseen, Reading};
     use super::*;
+    use crate::forecast::Curve;
+
+    /// Under test, a judgement that is taken over is compared with a new one every 8 ms: what is foreseen comes closer.
+    #[test]
+    fn what_is_foreseen_is_judged_anew() {
+        let forecast = json!({"name": "load", "push": {}, "target": {"averageValue": 1}, "forecast": {"horizonSeconds": 5}});
+        let mut world = world(vec![agent(8, &[])], vec![(app("a", json!({"demand": [forecast]})), vec![0; 4])]);
+        let curve =
+            Curve { begins: 0, step_ms: 1000, values: vec![2.0, 2.0, 4.0], trusted: true, error: None, seasons: Vec::new() };
+        let foreseen = Some(Foreseen(Arc::new(curve)));
+        world.apps.values_mut().for_each(|view| view.readings = vec![Reading { foreseen: foreseen.clone(), ..reading(2.0, 0) }]);
+        let (memory, mut said) = (decide(&world, Memory::default(), 8).1, Vec::new());
+        for now in [16, 24] {
+            said.push(decide(&world, memory.clone(), now).0.verdicts[&Key::new("default", "a")].reason());
+        }
+        assert!(said[0].starts_with("load is expected to reach 4 in "), "{said:?}");
+    }
 
     #[test]
     fn what_is_at_rest_is_judged_once() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::backoff::Crash;
 use super::claim::Tally;
 use super::memory::AppMemory;
-use super::plan::Verdict;
+use super::plan::{Reason, Verdict};
 use super::rollout;
 use super::want::{self, Asked, Standing};
 use super::world::{AppView, Millis, Reading};
@@ -71,12 +71,13 @@ fn judge(app: &App, view: &AppView, tally: Tally, memory: &mut AppMemory, now: M
 }
 
 impl Settled {
-    /// If it would be judged in the same way again: by then, what was wanted last is what is wanted now. What is said of old values and
-    /// of crashes tells times, and so is never the same.
+    /// If it would be judged in the same way again: by then, what was wanted last is what is wanted now. What is said of old values, of
+    /// crashes and of what is foreseen tells times, and so is never the same.
     fn of(judgement: &Judgement, current: i64, view: &AppView, tally: Tally) -> Option<Self> {
         let steady = judgement.want == current && judgement.crash.is_none();
         let fresh = judgement.asked.states.iter().all(|state| !state.is_missing());
-        let spec = view.spec.as_ref().filter(|_| steady && fresh)?.clone();
+        let foreseen = judgement.asked.reasons.iter().any(|reason| matches!(reason, Reason::Foreseen { .. }));
+        let spec = view.spec.as_ref().filter(|_| steady && fresh && !foreseen)?.clone();
         Some(Self { spec, readings: view.readings.clone(), tally, judgement: judgement.clone(), verdict: None })
     }
 

@@ -61,6 +61,7 @@ mod estimator;
 mod fallback;
 mod groups;
 mod judgement;
+mod lag;
 mod latency;
 mod memory;
 mod offers;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::busy::Busy;
 use super::damp::Window;
 use super::fallback;
+use super::lag::Lag;
 use super::latency::StartLatency;
 use super::pace::{Controller, Pace};
 use super::plan::Reason;
@@ -20,6 +21,7 @@ pub(super) struct Senses {
     start: StartLatency,
     busy: Busy,
     queues: BTreeMap<Arc<str>, (TargetValue, Queue)>,
+    lags: BTreeMap<Arc<str>, (TargetValue, Lag)>,
     paces: BTreeMap<Arc<str>, (TargetValue, Pace)>,
     /// What metrics asked for of late that may have to stand in for themselves.
     recent: BTreeMap<Arc<str>, (TargetValue, Recent)>,
@@ -38,6 +40,7 @@ impl Senses {
     pub fn observe(&mut self, app: &App, tasks: &[Task], ready: i64, now: Millis) -> Millis {
         let lags = app.demand.iter().filter_map(|metric| match metric.target {
             TargetValue::Wait(wait) => Some(wait.lag_ms),
+            TargetValue::Value(_) | TargetValue::Utilization(_) => Some(0),
             _ => None,
         });
         let lag_ms = lags.max();
@@ -67,6 +70,12 @@ impl Senses {
     /// The most that the metric asked for in this time before its last value.
     pub fn last_max(&self, metric: &Metric, window_ms: u64) -> Option<i64> {
         self.recent.get(&metric.name)?.1.most.within(window_ms)
+    }
+
+    /// How many replicas bore what a metric tells of each of them.
+    pub fn bearers(&mut self, metric: &Metric, sample: Sample) -> i64 {
+        let lag = of(&mut self.lags, metric, Lag::default);
+        lag.bearers(sample.value, sample.at, |at| self.busy.at(at).unwrap_or(sample.standing.ready))
     }
 
     /// The Microscaling Engine's controllers.

@@ -35,9 +35,9 @@ pub(super) fn replicas(app: &App, metric: &Metric, sample: Sample, senses: &mut 
     let Sample { value, standing, .. } = sample;
     let name = metric.name.clone();
     let (target, replicas) = match metric.target {
-        TargetValue::Value(target) => (target, by_ratio(app, value / target, standing)),
+        TargetValue::Value(target) => (target, by_ratio(app, value / target, bearing(metric, sample, senses))),
         TargetValue::Average(target) => (target, by_share(app, value, target, standing.current)),
-        TargetValue::Utilization(percent) => (percent, by_use(app, value / percent, standing)),
+        TargetValue::Utilization(percent) => (percent, by_use(app, value / percent, bearing(metric, sample, senses))),
         TargetValue::Rate(target) => (target, Some(by_rate(app, value / target, standing.current))),
         TargetValue::QueueLength(length) => return senses.pace(metric, Controller::ProportionalDerivative, length, sample),
         TargetValue::SimpleQueue(length) => return senses.pace(metric, Controller::OneByOne, length, sample),
@@ -52,6 +52,11 @@ pub(super) fn replicas(app: &App, metric: &Metric, sample: Sample, senses: &mut 
         None => (standing.current, Reason::WithinTolerance { name }),
     };
     Answer { replicas, reason, wake_at: None }
+}
+
+/// Where the app stood as the value was measured: that is what it tells of.
+fn bearing(metric: &Metric, sample: Sample, senses: &mut Senses) -> Standing {
+    Standing { ready: senses.bearers(metric, sample), ..sample.standing }
 }
 
 /// HPA's `GetObjectPerPodMetricReplicas`; `None` within the tolerance.
@@ -69,7 +74,7 @@ fn by_ratio(app: &App, ratio: f64, Standing { current, ready, .. }: Standing) ->
         _ if current == 0 => round_up(ratio),
         // Replicas that are still starting must not turn growth into the opposite.
         _ if ratio >= 1.0 => round_up(ratio * float(ready.min(current))).max(current),
-        _ => round_up(ratio * float(ready.clamp(1, current))).min(current),
+        _ => round_up(ratio * float(ready.max(1))).min(current),
     })
 }
 
@@ -154,7 +159,7 @@ mod tests {
         for target in [json!({"value": 10}), json!({"utilization": 10})] {
             assert_eq!(of(&target, 20.0, Standing { ready: 0, ..at(4) }), 4);
             assert_eq!(of(&target, 20.0, Standing { ready: 3, ..at(4) }), 6);
-            assert_eq!(of(&target, 5.0, Standing { ready: 9, ..at(4) }), 2, "nor do extra ones shrinking");
+            assert_eq!(of(&target, 4.0, Standing { ready: 9, ..at(6) }), 4, "extra ones bear their part of it");
         }
     }
 

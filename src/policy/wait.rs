@@ -34,7 +34,8 @@ const PROVES_RIGHT: f64 = 0.5;
 const NONE: f64 = 0.05;
 
 /// How old values may be, beyond what is said of that, in milliseconds: which it is shows when the count of replicas changes.
-const LAGS_MS: [u64; 17] = [0, 125, 250, 375, 500, 625, 750, 875, 1000, 1125, 1250, 1375, 1500, 1625, 1750, 1875, MOST_LAG_MS];
+pub(super) const LAGS_MS: [u64; 17] =
+    [0, 125, 250, 375, 500, 625, 750, 875, 1000, 1125, 1250, 1375, 1500, 1625, 1750, 1875, MOST_LAG_MS];
 pub(super) const MOST_LAG_MS: u64 = 2000;
 /// Half of the step from one of these to the next: by so much the nearest may be off.
 const HALF_A_STEP_MS: u64 = 63;

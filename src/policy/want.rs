@@ -195,7 +195,9 @@ fn foreseen<'a>(
     let Sample { standing, now, .. } = sample(0.0);
     let until = now.saturating_add(forecast.horizon_ms).saturating_add(standing.start_ms);
     let Some((value, at)) = curve.most(now, until) else { return asked };
-    let wake_at = asked.wake_at.into_iter().chain([curve.step_ends(now)]).min();
+    // A step leaves what is looked at as it ends, and one comes into it as the end of that does.
+    let comes_in = curve.step_ends(until).saturating_sub(until - now);
+    let wake_at = asked.wake_at.into_iter().chain([curve.step_ends(now), comes_in]).min();
     let Answer { replicas, .. } = target::replicas(app, metric, sample(value), senses);
     if replicas <= asked.replicas {
         return Answer { wake_at, ..asked };
@@ -309,6 +311,25 @@ mod tests {
             let value = 10.0 * random.f64();
             let reactive = with_forecast(&[], true, reading(value, NOW)).replicas;
             assert!(with_forecast(&curve, random.bool(), reading(value, NOW)).replicas >= reactive, "{value} {curve:?}");
+        }
+    }
+
+    #[test]
+    fn until_it_says_so_what_is_foreseen_stays_the_same() {
+        let metric =
+            json!({"name": "load", "push": {}, "target": {"averageValue": 1}, "forecast": {"horizonMilliseconds": 1700}});
+        let app = app("a", json!({"demand": [metric]}));
+        let values = (0..20).map(|n| f64::from(n * 7 % 20)).collect();
+        let curve = Curve { begins: NOW, step_ms: 500, values, trusted: true, error: None, seasons: Vec::new() };
+        let reading = Reading { foreseen: Some(Foreseen(Arc::new(curve))), ..reading(1.0, NOW) };
+        let wants = |now| asked(&app, std::slice::from_ref(&reading), Standing { start_ms: 130, ..at(1) }, now);
+        let mut now = NOW;
+        while now < NOW + 5000 {
+            let Asked { replicas, wake_at, .. } = wants(now);
+            let next = wake_at.expect("another step comes");
+            let changed = (now..next).find(|later| wants(*later).replicas != replicas);
+            assert_eq!(changed, None, "{replicas} from {now} to {next}");
+            now = next;
         }
     }
 

@@ -8,7 +8,7 @@
 //! agents 2 cpu=4 memory=4096 rack=x      attributes are all other words
 //! headroom cpu=2 memory=128              and `limits` alike
 //! executor cpu=0.1 memory=32 idle=5000   what an executor uses, and how long it is kept that nobody wants
-//! app search priority=1 min=1 max=9 average=10 cpu=1     or value=, replicas=, remainder=, spread=, where=rack:x, pooled=GROUP, …
+//! app search priority=1 min=1 max=9 average=10 cpu=1     or value=, rate=, queue=, utilization=, replicas=, remainder=, spread=, where=rack:x, pooled=GROUP, …
 //! at 1000 search=40                      a value is pushed; others: failing, set, suspend, template, breaks, agent-lost, executor-dies …
 //! until 5000
 //! ```
@@ -22,7 +22,7 @@ use microscaler::api::app::{PolicyKind, SelectPolicy};
 use microscaler::api::portion::Portion;
 use microscaler::api::protection::PreemptionBudget;
 use microscaler::api::template::{Operator, Requirement};
-use microscaler::api::validated::{App, Panic, RateLimit, Rung, Spread, StandIn, TargetValue, Version};
+use microscaler::api::validated::{App, Panic, RateLimit, Rung, Spread, StandIn, TargetValue, Version, Wait};
 use microscaler::policy::plan::{Plan, StopReason};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::AgentIx;
@@ -245,6 +245,13 @@ fn panic(stable_ms: i64) -> Panic {
     Panic { window_ms: stable_ms / 10, stable_ms, threshold: 2.0, step_ms: stable_ms / 80 }
 }
 
+/// `2000/100`: no longer than two seconds, where each takes a tenth of one.
+fn wait(text: &str) -> Wait {
+    let (max, service) = text.split_once('/').unwrap();
+    let service_ms = Some(service.parse().unwrap());
+    Wait { max_ms: max.parse().unwrap(), service_ms, lag_ms: 0, counts_in_flight: false, arrivals: None }
+}
+
 /// One word of an app: `priority=1`.
 fn set(app: &mut App, word: &str) {
     let (name, value) = word.split_once('=').unwrap();
@@ -267,6 +274,9 @@ fn set(app: &mut App, word: &str) {
         "max" => app.max = number(),
         "average" => app.demand = vec![metric("load", TargetValue::Average(value.parse().unwrap()), 60_000)],
         "value" => app.demand = vec![metric("load", TargetValue::Value(value.parse().unwrap()), 60_000)],
+        "rate" => app.demand = vec![metric("load", TargetValue::Rate(value.parse().unwrap()), 60_000)],
+        "utilization" => app.demand = vec![metric("load", TargetValue::Utilization(value.parse().unwrap()), 60_000)],
+        "queue" => app.demand = vec![metric("load", TargetValue::Wait(wait(value)), 60_000)],
         "stale" => app.demand.iter_mut().for_each(|metric| metric.stale_after_ms = value.parse().unwrap()),
         "remainder" => app.remainder = Some(number()),
         "fallback" => app.demand.iter_mut().for_each(|metric| metric.ladder = ladder(value)),

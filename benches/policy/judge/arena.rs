@@ -1,5 +1,7 @@
 //! One contender with one load, from start to end.
 
+use std::collections::VecDeque;
+
 use microscaler::policy::plan::Plan;
 use microscaler::policy::world::{TaskPhase, World};
 
@@ -8,12 +10,14 @@ use super::load::{Arrivals, Load};
 use super::measures::{Notes, Score};
 use super::pool::{PLACES, SEARCH, SEARCH_BOUNDS, count, pool};
 use super::service::Service;
-use super::{BOUND_MS, START_MS, STEP_MS, STOP_MS};
+use super::{BOUND_MS, STEP_MS, STOP_MS};
 use crate::sim::{Sim, key};
 
-/// From a wish to a replica in a full pool: others end, the room is seen, it starts.
-const AHEAD_MS: u64 = START_MS + STOP_MS + 2 * STEP_MS;
+/// From a wish to room in a full pool: others end, and it is seen.
+const ROOM_MS: u64 = STOP_MS + 2 * STEP_MS;
 const SEED: u64 = 1998;
+/// In steps.
+const SECOND: usize = (1000 / STEP_MS) as usize;
 
 /// What came of a run, with demand and supply at each step that counts.
 pub struct Run {
@@ -24,9 +28,10 @@ pub struct Run {
 
 /// Lets it pass.
 pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
-    let mut sim = pool(contender.target());
+    let mut sim = pool(contender.target(), load.start_ms);
     let (mut arrivals, mut service) = (Arrivals::new(SEED), Service::default());
     let (mut notes, mut concurrency) = (Notes::default(), 0);
+    let (mut last_second, mut of_last_second) = (VecDeque::new(), 0);
     let mut running = Running::default();
     for now in (1..=load.duration_ms() / STEP_MS).map(|step| step * STEP_MS) {
         let is_noted = Notes::is_noted(now);
@@ -36,7 +41,13 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
             running = Running::of(&sim.world);
         }
         sim.now = now;
-        service.step(now, arrivals.next(load, now), running.search as u64, |wait, count| {
+        let arrived = arrivals.next(load, now);
+        last_second.push_back(arrived);
+        of_last_second += arrived;
+        if last_second.len() > SECOND {
+            of_last_second -= last_second.pop_front().unwrap_or(0);
+        }
+        service.step(now, arrived, running.search as u64, |wait, count| {
             if is_noted {
                 notes.waits.add(wait, count);
             }
@@ -47,9 +58,10 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
             now,
             waiting: service.waiting(),
             in_system: service.in_system(),
+            arrived: of_last_second,
             second,
             has_changed: is_event || now == STEP_MS,
-            needed_ahead: load.demand_until(now, now + AHEAD_MS),
+            needed_ahead: load.demand_until(now, now + ROOM_MS + load.start_ms),
         };
         if let Some(plan) = contender.act(&seen, &mut sim) {
             running = Running::of(&sim.world);
@@ -61,6 +73,8 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
             notes.demand.push(load.demand(now));
             notes.supply.push(running.search);
             notes.used += running.all as f64 / PLACES as f64;
+            notes.moving[0] += running.starting as f64 / PLACES as f64;
+            notes.moving[1] += running.stopping as f64 / PLACES as f64;
             let idle = running.search - running.search.min(service.in_hand() as i64);
             notes.worked += (running.all - idle) as f64 / PLACES as f64;
             let is_starved = service.longest_wait(now) > BOUND_MS && running.search < SEARCH_BOUNDS.1;
@@ -72,17 +86,24 @@ pub fn run(load: &Load, contender: &mut dyn Contender) -> Run {
     Run { score: notes.score(), demand: notes.demand, supply: notes.supply }
 }
 
-/// Replicas that run.
+/// Replicas that run, and tasks on their way up and down.
 #[derive(Default)]
 struct Running {
     search: i64,
     all: i64,
+    starting: i64,
+    stopping: i64,
 }
 
 impl Running {
     fn of(world: &World) -> Self {
-        let all = world.apps.values().map(|view| count(view, TaskPhase::Running)).sum();
-        Self { search: count(&world.apps[&key(SEARCH)], TaskPhase::Running), all }
+        let all = |phase| world.apps.values().map(|view| count(view, phase)).sum();
+        Self {
+            search: count(&world.apps[&key(SEARCH)], TaskPhase::Running),
+            all: all(TaskPhase::Running),
+            starting: all(TaskPhase::Starting),
+            stopping: all(TaskPhase::Stopping),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use microscaler::api::validated::TargetValue;
 use microscaler::policy::plan::Plan;
 
 use super::engine::Engine;
+use super::foresight::Foreseer;
 use super::ours::{Oracle, Ours};
 use super::pool::{BATCH, ORDERS, ORDERS_LEAST, PLACES, SEARCH, SEARCH_BOUNDS, size};
 use super::scaled::{HpaScaler, KedaScaler, NomadScaler, Scaled, Scaler};
@@ -17,6 +18,8 @@ use crate::peers::orchestrator::{Orchestrator, Workload};
 use crate::peers::victims::Rules;
 use crate::sim::{Sim, key};
 
+/// How often ours is told of its metric.
+const PUSH_MS: u64 = 100;
 /// The period of HPA, and of what collects metrics for it.
 const HPA_MS: u64 = 15_000;
 
@@ -36,6 +39,8 @@ pub struct Seen {
     /// Requests that wait, and all that are waiting or being answered.
     pub waiting: u64,
     pub in_system: u64,
+    /// Requests that have come within the last second.
+    pub arrived: u64,
     /// At the end of each second: the mean of the latter over it.
     pub second: Option<f64>,
     /// Tasks have started or ended, or a time that was asked for has come.
@@ -57,6 +62,10 @@ pub trait Contender {
     /// Looks, and does what is to be done; says what was done.
     fn act(&mut self, seen: &Seen, sim: &mut Sim) -> Option<Plan>;
     fn decisions(&self) -> u64;
+    /// What it foresees by, if it does.
+    fn foreseer(&self) -> Option<&Foreseer> {
+        None
+    }
 }
 
 pub fn all(pace: Pace) -> Vec<Box<dyn Contender>> {
@@ -78,11 +87,20 @@ pub fn all(pace: Pace) -> Vec<Box<dyn Contender>> {
         scaled("Knative KPA", (own(2000), 0), Rules::Kubernetes, Box::new(Kpa::new(TARGET, min, max))),
         scaled("Nomad target-value", (own(10_000), 0), Rules::Nomad, Box::new(nomad)),
         Box::new(Engine::new(own(500))),
-        Box::new(Ours::average(own(100))),
-        Box::new(Ours::queue(own(100))),
-        Box::new(Ours::in_flight(own(100))),
-        Box::new(Ours::patient(own(100))),
+        Box::new(Ours::average(own(PUSH_MS))),
+        Box::new(Ours::queue(own(PUSH_MS))),
+        Box::new(Ours::in_flight(own(PUSH_MS))),
+        Box::new(Ours::patient(own(PUSH_MS))),
         Box::new(Oracle::default()),
+    ]
+}
+
+/// Ours with a forecast in steps of so long, and without.
+pub fn foresighted(step_ms: u64) -> Vec<Box<dyn Contender>> {
+    vec![
+        Box::new(Ours::average(PUSH_MS)),
+        Box::new(Ours::foreseeing(PUSH_MS, step_ms)),
+        Box::new(Ours::foreseeing_rates(PUSH_MS, step_ms)),
     ]
 }
 

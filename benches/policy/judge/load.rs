@@ -1,6 +1,6 @@
 //! What has to be answered: requests a second over time, and how many replicas that takes.
 
-use super::{BOUND_MS, SERVICE_RATE, STEP_MS, WARM_UP_MS};
+use super::{BOUND_MS, SERVICE_RATE, START_MS, STEP_MS, WARM_UP_MS};
 
 /// One rate for so long.
 pub const RATE_MS: u64 = 100;
@@ -17,12 +17,19 @@ pub struct Load {
     demands: Vec<i64>,
     /// Arrivals are a Poisson process; otherwise even.
     pub is_random: bool,
+    /// From launch to running.
+    pub start_ms: u64,
 }
 
 impl Load {
     pub fn new(name: &'static str, rates: Vec<f64>, is_random: bool) -> Self {
         let demands = rates.iter().map(|rate| if is_random { for_random(*rate) } else { for_even(*rate) }.max(1)).collect();
-        Self { name, rates, demands, is_random }
+        Self { name, rates, demands, is_random, start_ms: START_MS }
+    }
+
+    /// The same with replicas that take so long to start.
+    pub fn with_starts_of(self, start_ms: u64) -> Self {
+        Self { start_ms, ..self }
     }
 
     pub fn duration_ms(&self) -> u64 {

@@ -87,6 +87,8 @@ pub struct Notes {
     pub used: f64,
     /// The same of those that have something to do.
     pub worked: f64,
+    /// The same of tasks on their way up, and on their way down.
+    pub moving: [f64; 2],
     pub victims: u64,
     /// Container-milliseconds of other work that was ended, since it was started.
     pub lost_ms: u64,
@@ -105,6 +107,8 @@ pub struct Score {
     pub jitter_per_minute: f64,
     pub wait_p50_ms: u64,
     pub wait_p99_ms: u64,
+    /// So long supply was below demand: τ_U as a time.
+    pub short_seconds: f64,
     /// So long a request of priority 1 had waited beyond the bound, while others held room that its service could have had.
     pub starved_seconds: f64,
     /// Tasks of others that were ended.
@@ -112,6 +116,9 @@ pub struct Score {
     pub lost_container_seconds: f64,
     /// The pool's places in which something runs.
     pub utilisation_percent: f64,
+    /// Those in which something is on its way up, or on its way down; the others are free.
+    pub starting_percent: f64,
+    pub stopping_percent: f64,
     /// Those in which it has something to do: replicas of priority 1 that wait for requests do not count.
     pub work_percent: f64,
     pub decisions: u64,
@@ -136,10 +143,13 @@ impl Notes {
             jitter_per_minute: jitter(demand, supply, seconds(steps) / 60.0),
             wait_p50_ms: waits.percentile(50),
             wait_p99_ms: waits.percentile(99),
+            short_seconds: seconds(steps) * under_time(demand, supply) / 100.0,
             starved_seconds: seconds(self.starved_steps),
             victims: self.victims,
             lost_container_seconds: self.lost_ms as f64 / 1000.0,
             utilisation_percent: 100.0 * self.used / steps.max(1) as f64,
+            starting_percent: 100.0 * self.moving[0] / steps.max(1) as f64,
+            stopping_percent: 100.0 * self.moving[1] / steps.max(1) as f64,
             work_percent: 100.0 * self.worked / steps.max(1) as f64,
             decisions: self.decisions,
         }

@@ -16,6 +16,7 @@
 pub mod arena;
 pub mod contenders;
 pub mod engine;
+pub mod foresight;
 pub mod load;
 pub mod measures;
 pub mod ours;

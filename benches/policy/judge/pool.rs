@@ -4,7 +4,7 @@ use microscaler::api::validated::{App, TargetValue};
 use microscaler::policy::resources::Resources;
 use microscaler::policy::world::{AppView, TaskPhase};
 
-use super::{START_MS, STOP_MS};
+use super::STOP_MS;
 use crate::sim::{Habits, Sim, app, metric};
 
 pub const AGENTS: i64 = 8;
@@ -23,8 +23,8 @@ pub fn size() -> Resources {
 }
 
 /// Nothing runs yet. `search` has one metric with this target.
-pub fn pool(target: TargetValue) -> Sim {
-    let mut sim = Sim::new(Habits { start_ms: START_MS, stop_ms: STOP_MS, offer_ms: 0, ..Habits::default() });
+pub fn pool(target: TargetValue, start_ms: u64) -> Sim {
+    let mut sim = Sim::new(Habits { start_ms, stop_ms: STOP_MS, offer_ms: 0, ..Habits::default() });
     for _ in 0..AGENTS {
         sim.add_agent(size() * (PLACES / AGENTS), &[]);
     }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::contenders::Pace;
 use super::measures::Score;
 
 /// One contender with one load.
@@ -12,11 +11,14 @@ pub struct Row {
     pub name: &'static str,
     pub is_peer: bool,
     pub score: Score,
+    /// How its forecast was, if it has one.
+    pub foresight: Option<String>,
 }
 
 pub struct Table {
     pub load: &'static str,
-    pub pace: Pace,
+    /// Tables with the same contenders in the same order.
+    pub part: &'static str,
     pub rows: Vec<Row>,
 }
 
@@ -48,9 +50,9 @@ impl Table {
         std::iter::once(heading).chain(self.rows.iter().map(line)).collect()
     }
 
-    /// Of each of ours, how it stands to the aim.
+    /// Of each of ours, how it stands to the aim; or, where there are no peers, what a forecast brings.
     pub fn verdicts(&self) -> Vec<String> {
-        let Some(best) = self.best_peer() else { return Vec::new() };
+        let Some(best) = self.best_peer() else { return self.rows.iter().filter_map(|row| brings(row, &self.rows[0])).collect() };
         let ours = self.rows.iter().filter(|row| !row.is_peer && row.name != "oracle");
         ours.map(|row| format!("  {}", verdict(row, best))).collect()
     }
@@ -63,31 +65,43 @@ impl Table {
 
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| json!({"name": row.name, "peer": row.is_peer, "score": row.score}));
-        let pace = if self.pace == Pace::Own { "own" } else { "1 s" };
-        json!({"load": self.load, "pace": pace, "rows": rows.collect::<Vec<_>>(), "verdicts": self.verdicts()})
+        json!({"load": self.load, "part": self.part, "rows": rows.collect::<Vec<_>>(), "verdicts": self.verdicts()})
     }
 }
 
-/// The tables in short, for a README: of each pace, starvation and waits, and what they cost others.
+/// The tables in short, for a README: of each part, starvation and waits, and what they cost others.
 pub fn markdown(tables: &[Table]) -> String {
     let mut text = String::new();
-    for pace in [Pace::Own, Pace::Second] {
-        let of_pace: Vec<&Table> = tables.iter().filter(|table| table.pace == pace).collect();
+    for tables in tables.chunk_by(|one, other| one.part == other.part) {
+        let part = tables[0].part;
         let starvation = |s: &Score| format!("{:.1} ({})", s.starved_seconds, s.wait_p99_ms);
         let cost = |s: &Score| format!("{}, {:.1}, {:.0}", s.victims, s.utilisation_percent, s.work_percent);
-        let _ = writeln!(text, "{}", markdown_table(&of_pace, &format!("{pace:?}: starved s (p99 ms)"), starvation));
-        let _ = writeln!(text, "{}", markdown_table(&of_pace, &format!("{pace:?}: victims, used %, at work %"), cost));
+        let _ = writeln!(text, "{}", markdown_table(tables, &format!("{part}: starved s (p99 ms)"), starvation));
+        let _ = writeln!(text, "{}", markdown_table(tables, &format!("{part}: victims, used %, at work %"), cost));
     }
     text
 }
 
-fn markdown_table(tables: &[&Table], corner: &str, cell: impl Fn(&Score) -> String) -> String {
-    let Some(first) = tables.first() else { return String::new() };
+fn markdown_table(tables: &[Table], corner: &str, cell: impl Fn(&Score) -> String) -> String {
+    let first = &tables[0];
     let line = |head: &str, cells: Vec<String>| format!("| {head} | {} |\n", cells.join(" | "));
     let heading = line(corner, first.rows.iter().map(|row| row.name.to_owned()).collect());
     let rule = format!("|-{}|\n", "|-".repeat(first.rows.len()));
     let rows = tables.iter().map(|table| line(table.load, table.rows.iter().map(|row| cell(&row.score)).collect()));
     format!("{heading}{rule}{}", rows.collect::<String>())
+}
+
+fn brings(row: &Row, without: &Row) -> Option<String> {
+    let change = |of: fn(&Score) -> f64| format!("{:.1} to {:.1}", of(&without.score), of(&row.score));
+    Some(format!(
+        "  {}: {}; too few replicas for {} s, starved {} s; pool used {} %, at work {} %",
+        row.name,
+        row.foresight.as_ref()?,
+        change(|score| score.short_seconds),
+        change(|score| score.starved_seconds),
+        change(|score| score.utilisation_percent),
+        change(|score| score.work_percent),
+    ))
 }
 
 fn line(row: &Row) -> String {
@@ -125,7 +139,15 @@ fn verdict(ours: &Row, best: &Row) -> String {
     let all = starves_less && is_used && is_full;
     let use_of = |score: &Score| format!("{:.1} %", score.utilisation_percent);
     let word = if all { "aim met" } else { "aim missed" };
-    format!("{}: {word}: {starvation}; pool used {}, {} {}", ours.name, use_of(own), best.name, use_of(peer))
+    let rest = if is_used { String::new() } else { rest(own) };
+    format!("{}: {word}: {starvation}; pool used {}, {} {}{rest}", ours.name, use_of(own), best.name, use_of(peer))
+}
+
+/// What is in the places in which nothing runs.
+fn rest(score: &Score) -> String {
+    let Score { utilisation_percent, starting_percent, stopping_percent, .. } = *score;
+    let free = 100.0 - utilisation_percent - starting_percent - stopping_percent;
+    format!("; tasks start in {starting_percent:.2} %, end in {stopping_percent:.2} %, free are {free:.2} %")
 }
 
 #[cfg(test)]
@@ -133,13 +155,13 @@ mod tests {
     use super::*;
 
     fn row(name: &'static str, is_peer: bool, starved_seconds: f64, utilisation_percent: f64) -> Row {
-        Row { name, is_peer, score: Score { starved_seconds, utilisation_percent, ..Score::default() } }
+        Row { name, is_peer, score: Score { starved_seconds, utilisation_percent, ..Score::default() }, foresight: None }
     }
 
     fn said(ours: (f64, f64), peers: &[(&'static str, f64, f64)]) -> String {
         let peers = peers.iter().map(|(name, starved, used)| row(name, true, *starved, *used));
         let rows = peers.chain([row("ours", false, ours.0, ours.1), row("oracle", false, 0.0, 100.0)]).collect();
-        Table { load: "a", pace: Pace::Own, rows }.verdicts().concat()
+        Table { load: "a", part: "own", rows }.verdicts().concat()
     }
 
     #[test]
@@ -151,16 +173,26 @@ mod tests {
         );
         assert!(said((2.1, 99.5), &peers).contains("aim missed: 4.8 times less"));
         assert!(said((0.0, 99.4), &peers).contains("aim missed: no starvation, quick 10.0 s; pool used 99.4 %"));
+        assert!(said((0.0, 99.4), &peers).ends_with("tasks start in 0.00 %, end in 0.00 %, free are 0.60 %"));
         assert!(said((0.0, 94.0), &[("idle", 1.0, 50.0)]).contains("aim missed"));
         assert!(said((11.0, 99.9), &peers).contains("aim missed: quick starves less: 10.00 s to 11.00 s"));
         assert!(said((0.0, 99.9), &[("calm", 0.0, 99.9)]).contains("aim met: no starvation, nor with calm"));
     }
 
     #[test]
+    fn what_a_forecast_brings() {
+        let without = row("ours", false, 68.0, 93.8);
+        let with = Row { foresight: Some("trusted".to_owned()), ..row("with", false, 9.1, 94.0) };
+        let said = Table { load: "a", part: "forecast", rows: vec![without, with] }.verdicts();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("  with: trusted; too few replicas for 0.0 to 0.0 s, starved 68.0 to 9.1 s; "), "{said:?}");
+    }
+
+    #[test]
     fn in_short() {
-        let table = Table { load: "a", pace: Pace::Own, rows: vec![row("one", true, 1.25, 99.0), row("two", false, 0.0, 98.0)] };
+        let table = Table { load: "a", part: "own", rows: vec![row("one", true, 1.25, 99.0), row("two", false, 0.0, 98.0)] };
         let text = markdown(&[table]);
-        assert!(text.starts_with("| Own: starved s (p99 ms) | one | two |\n|-|-|-|\n| a | 1.2 (0) | 0.0 (0) |\n"), "{text}");
+        assert!(text.starts_with("| own: starved s (p99 ms) | one | two |\n|-|-|-|\n| a | 1.2 (0) | 0.0 (0) |\n"), "{text}");
         assert!(text.contains("| a | 0, 99.0, 0 | 0, 98.0, 0 |\n"), "{text}");
     }
 
@@ -175,8 +207,8 @@ mod tests {
             decisions: 999_999,
             ..Score::default()
         };
-        let rows = vec![Row { name: "Microscaling Engine", is_peer: true, score }];
-        let lines = Table { load: "flash crowd", pace: Pace::Own, rows }.lines();
+        let rows = vec![Row { name: "Microscaling Engine", is_peer: true, score, foresight: None }];
+        let lines = Table { load: "flash crowd", part: "own", rows }.lines();
         assert!(lines.iter().all(|line| line.chars().count() <= 132), "{lines:?}");
         assert_eq!(lines[0].chars().count(), lines[1].chars().count(), "{lines:?}");
     }

@@ -22,6 +22,24 @@ pub fn all() -> Vec<Load> {
     ]
 }
 
+/// Those of them that come round, and days of five minutes with a small rush and a large one, at about the same time and about as large each
+/// day.
+pub fn coming_round() -> Vec<Load> {
+    let known = all().into_iter().filter(|load| ["square", "sine", "flash crowd"].contains(&load.name));
+    known.chain([Load::new("rush hours", rush_hours(9), true)]).collect()
+}
+
+fn rush_hours(seed: u64) -> Vec<f64> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let day = |_| {
+        let mut rush = |at: f64, size: f64| (at + 4.0 * rng.f64(), size * (0.85 + 0.3 * rng.f64()));
+        let rushes = [rush(60.0, 100.0), rush(180.0, 240.0)];
+        let of = move |t: f64| move |(from, size): (f64, f64)| if (from..from + 45.0).contains(&t) { size } else { 0.0 };
+        (0..300 * 1000 / RATE_MS).map(move |n| CALM + rushes.map(of((n * RATE_MS) as f64 / 1000.0)).iter().sum::<f64>())
+    };
+    (0..8).flat_map(day).collect()
+}
+
 fn sampled(rate: &dyn Fn(f64) -> f64) -> Vec<f64> {
     (0..SECONDS * 1000 / RATE_MS).map(|n| rate((n * RATE_MS) as f64 / 1000.0)).collect()
 }

@@ -5,21 +5,32 @@
 //! | `wc98_per_minute.csv.gz` | requests a minute to the web site of the 1998 World Cup (M. Arlitt, T. Jin), from the Internet Traffic Archive |
 //! | `nab_elb_requests_5min.csv.gz` | requests to a load balancer every five minutes, from the Numenta Anomaly Benchmark |
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::load::{Load, RATE_MS};
 use super::shapes::PEAK;
 
+const WORLD_CUP: &str = "wc98_per_minute.csv.gz";
+
 /// All that can be read, and of the others why not.
 pub fn all() -> Vec<Result<Load, String>> {
-    let directory = directory();
-    let of = |name, file: &str, rates: fn(Vec<(String, f64)>) -> Vec<f64>| {
-        let path = directory.join(file);
-        let rows = read(&path).map_err(|why| format!("{name} is left out: {}: {why}", path.display()))?;
-        Ok(Load::new(name, scaled(&rates(rows)), true))
-    };
-    vec![of("World Cup 98", "wc98_per_minute.csv.gz", world_cup), of("ELB", "nab_elb_requests_5min.csv.gz", load_balancer)]
+    vec![
+        of("World Cup 98", WORLD_CUP, |rows| within(rows, "1998-07-06 12:00:00".."1998-07-08 12:00:00")),
+        of("ELB", "nab_elb_requests_5min.csv.gz", load_balancer),
+    ]
+}
+
+/// One that comes round: a week with matches on every day.
+pub fn week() -> Result<Load, String> {
+    of("World Cup, a week", WORLD_CUP, |rows| within(rows, "1998-06-16 12:00:00".."1998-06-23 12:00:00"))
+}
+
+fn of(name: &'static str, file: &str, rates: fn(Vec<(String, f64)>) -> Vec<f64>) -> Result<Load, String> {
+    let path = directory().join(file);
+    let rows = read(&path).map_err(|why| format!("{name} is left out: {}: {why}", path.display()))?;
+    Ok(Load::new(name, scaled(&rates(rows)), true))
 }
 
 fn directory() -> PathBuf {
@@ -43,10 +54,9 @@ fn row(line: &str) -> Option<(String, f64)> {
     Some((moment.to_owned(), count.trim().parse().ok()?))
 }
 
-/// The two days around its peak, a minute in a second.
-fn world_cup(rows: Vec<(String, f64)>) -> Vec<f64> {
-    let is_within = |moment: &str| ("1998-07-06 12:00:00".."1998-07-08 12:00:00").contains(&moment);
-    rows.into_iter().filter(|(moment, _)| is_within(moment)).map(|(_, count)| count).collect()
+/// Part of the minutes, one in a second: the two days around the peak, say.
+fn within(rows: Vec<(String, f64)>, when: Range<&str>) -> Vec<f64> {
+    rows.into_iter().filter(|(moment, _)| when.contains(&moment.as_str())).map(|(_, count)| count).collect()
 }
 
 /// All of it, five minutes in a second.
@@ -68,7 +78,8 @@ mod tests {
     fn rows_are_read() {
         assert_eq!(row("1998-07-07 21:41:00,229426"), Some(("1998-07-07 21:41:00".to_owned(), 229_426.0)));
         assert_eq!((row("period"), row("a,b")), (None, None));
-        let rates = scaled(&world_cup(vec![("1998-07-05 00:00:00".into(), 9.0), ("1998-07-07 00:00:00".into(), 2.0)]));
+        let rows = vec![("1998-07-05 00:00:00".into(), 9.0), ("1998-07-07 00:00:00".into(), 2.0)];
+        let rates = scaled(&within(rows, "1998-07-06 12:00:00".."1998-07-08 12:00:00"));
         assert_eq!(rates, [PEAK; 10]);
     }
 
