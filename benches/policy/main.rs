@@ -2,8 +2,8 @@
 //!
 //! Prints a table for each load, and what it says of the aim: at least five times less starvation of priority 1 than the best peer, at no
 //! lower utilisation of the pool, and that at least 95 %. Once with everybody at the pace of its documentation, once with everybody
-//! looking once a second. Then, with loads that come round, what a forecast brings. The numbers go to `target/bench/policy.json`, in short to `policy.md` beside it, and a picture of one load to
-//! `policy.svg`.
+//! looking once a second. Then, with loads that come round, what a forecast brings. The numbers go to `target/bench/policy.json`, in short to
+//! `policy.md` beside it, and a picture of one load to `policy.svg`.
 //!
 //! With words, only the loads that they name are played. The same is printed on any machine, whatever its speed.
 #![allow(clippy::unwrap_used)]

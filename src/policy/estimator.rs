@@ -7,6 +7,8 @@ const ARRIVALS_CHANGE_IN: f64 = 100.0;
 const SERVICE_CHANGES_IN: f64 = 60.0;
 /// What is so many standard deviations off is no chance: something has changed.
 const SUDDEN: f64 = 3.0;
+/// More is done than can be chance where it is so many standard deviations more.
+const SURELY: f64 = 2.0;
 /// What was off is remembered so much from one time to the next: many small surprises of one sign are no chance either.
 const KEPT: f64 = 0.7;
 /// By what part a replica's rate may then be off.
@@ -29,6 +31,19 @@ pub(super) struct Estimator {
     drift: f64,
     /// Variances of the two, and their covariance.
     spread: [f64; 3],
+}
+
+/// What was seen of a queue from one value to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// By how many messages it has grown.
+    pub grown: f64,
+    pub seconds: f64,
+    /// For how many seconds its replicas were busy, summed over them; and by how many that may be off.
+    pub busy: f64,
+    pub vague: f64,
+    /// Messages that replicas which came to serve have taken, beside those that were done.
+    pub taken: f64,
 }
 
 /// How far off an expectation was.
@@ -55,18 +70,18 @@ impl Estimator {
         self.spread[2] += (0.1 * self.service).powi(2) * seconds / SERVICE_CHANGES_IN;
     }
 
-    /// A queue has grown by so much in a time in which all its replicas were busy for `busy` seconds, summed over them, or for up to `vague`
-    /// seconds more or less. Returns how much of a surprise that was.
-    pub fn learn(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64) -> Surprise {
-        self.weigh(grown, seconds, busy, vague, true)
+    /// Learns from a time in which all replicas were busy. Returns how much of a surprise it was.
+    pub fn learn(&mut self, span: Span) -> Surprise {
+        self.weigh(span, true)
     }
 
     /// The same, of a queue that is empty in the end: that this happened sooner than thought possible is no sign of fewer arrivals.
-    pub fn learn_of_end(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64) -> Surprise {
-        self.weigh(grown, seconds, busy, vague, false)
+    pub fn learn_of_end(&mut self, span: Span) -> Surprise {
+        self.weigh(span, false)
     }
 
-    fn weigh(&mut self, grown: f64, seconds: f64, busy: f64, vague: f64, may_be_sudden: bool) -> Surprise {
+    fn weigh(&mut self, span: Span, may_be_sudden: bool) -> Surprise {
+        let Span { grown, seconds, busy, vague, taken } = span;
         // The variance of what is anywhere within its bounds is a third of the square of half their distance.
         let noise = self.noise(seconds, busy) + (self.service * vague).powi(2) / 3.0;
         let off = grown - self.arrivals * seconds + self.service * busy;
@@ -84,7 +99,8 @@ impl Estimator {
         let all = expected + noise;
         let arrivals_then = self.arrivals + arrivals / all * off;
         // It is only replicas that take messages out: where arrivals alone would have to be negative, they do more than was thought.
-        let at_least = if arrivals_then < 0.0 { -grown / (busy + vague).max(f64::EPSILON) } else { 0.0 };
+        let done = -grown - taken - SURELY * noise.sqrt();
+        let at_least = if arrivals_then < 0.0 && busy > 0.0 { done / (busy + vague) } else { 0.0 };
         self.arrivals = arrivals_then.max(0.0);
         let then = (self.service + service / all * off).max(at_least);
         self.service = then.clamp(0.5 * self.service, 2.0 * self.service).max(self.least_service);
@@ -124,6 +140,10 @@ impl Estimator {
 mod tests {
     use super::*;
 
+    fn span(grown: f64, busy: f64) -> Span {
+        Span { grown, seconds: 0.1, busy, vague: 0.0, taken: 0.0 }
+    }
+
     /// A queue that never empties: 30 a second arrive, and replicas do 4 a second each.
     #[test]
     fn both_rates_are_learnt_once_the_count_of_replicas_has_changed() {
@@ -131,7 +151,7 @@ mod tests {
         let mut play = |replicas: f64, arrivals: f64, times: usize| {
             for _ in 0..times {
                 estimator.pass(0.1);
-                estimator.learn((arrivals - 4.0 * replicas) * 0.1, 0.1, replicas * 0.1, 0.0);
+                estimator.learn(span((arrivals - 4.0 * replicas) * 0.1, replicas * 0.1));
             }
             (estimator.arrivals, estimator.service)
         };
@@ -151,7 +171,7 @@ mod tests {
         let mut estimator = Estimator::new(1.0, 3.0, 5.0);
         for grown in [-1e6, 1e6, -1e6, -1e6, -1e6] {
             estimator.pass(0.1);
-            estimator.learn(grown, 0.1, 0.5, 0.0);
+            estimator.learn(span(grown, 0.5));
             assert!(estimator.arrivals >= 0.0 && estimator.service > 0.0 && estimator.arrivals.is_finite(), "{estimator:?}");
         }
     }

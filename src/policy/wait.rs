@@ -7,7 +7,7 @@
 //! that is tried out, with more patience each time that it turns out to be wrong.
 
 use super::busy::{Busy, seconds};
-use super::estimator::{Estimator, Surprise};
+use super::estimator::{Estimator, Span, Surprise};
 use super::target::{float, round_up};
 use super::world::Millis;
 use crate::api::validated::Wait;
@@ -235,7 +235,10 @@ impl Model {
         // Where the count changes, it is known only within these bounds.
         let busy = ((latest + soonest) / 4.0 + busy_by(self.lag_ms) / 2.0).max(0.0);
         let vague = (soonest - latest).abs() / 2.0;
+        let ready = |at: Millis, lag_ms: u64| float(moment.busy.at(at.saturating_sub(lag_ms)).unwrap_or(moment.ready));
+        let came = ready(moment.at, self.lag_ms.saturating_sub(self.vague_ms)) - ready(since, self.lag_ms + self.vague_ms);
         let grown = moment.waiting - length;
+        let span = Span { grown, seconds: passed, busy, vague, taken: came.max(0.0) };
         self.surprises *= 0.5_f64.powf(passed / FORGET_IN);
         self.rates.pass(passed);
         if let Some(arrivals) = moment.arrivals {
@@ -246,11 +249,11 @@ impl Model {
         let full = (length > 0.0 && moment.waiting > 0.0) || busy <= 0.0;
         // Of replicas that were busy for an unknown part of the time, only the bounds are known: all of it, and none.
         if full {
-            Some(self.rates.learn(grown, passed, busy, vague))
+            Some(self.rates.learn(span))
         } else if arrivals * passed - service * busy > grown {
-            Some(self.rates.learn_of_end(grown, passed, busy, vague))
+            Some(self.rates.learn_of_end(span))
         } else if arrivals * passed < grown {
-            Some(self.rates.learn(grown, passed, 0.0, 0.0))
+            Some(self.rates.learn(Span { busy: 0.0, vague: 0.0, ..span }))
         } else {
             None
         }
