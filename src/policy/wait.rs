@@ -230,13 +230,14 @@ impl Model {
         let passed = seconds(since, moment.at);
         let busy_by =
             |lag_ms: u64| moment.busy.until(moment.at.saturating_sub(lag_ms)) - moment.busy.until(since.saturating_sub(lag_ms));
-        let latest = busy_by(self.lag_ms + self.vague_ms);
+        let latest = busy_by(self.lag_ms.saturating_add(self.vague_ms));
         let soonest = busy_by(self.lag_ms.saturating_sub(self.vague_ms));
         // Where the count changes, it is known only within these bounds.
         let busy = ((latest + soonest) / 4.0 + busy_by(self.lag_ms) / 2.0).max(0.0);
         let vague = (soonest - latest).abs() / 2.0;
         let ready = |at: Millis, lag_ms: u64| float(moment.busy.at(at.saturating_sub(lag_ms)).unwrap_or(moment.ready));
-        let came = ready(moment.at, self.lag_ms.saturating_sub(self.vague_ms)) - ready(since, self.lag_ms + self.vague_ms);
+        let came =
+            ready(moment.at, self.lag_ms.saturating_sub(self.vague_ms)) - ready(since, self.lag_ms.saturating_add(self.vague_ms));
         let grown = moment.waiting - length;
         let span = Span { grown, seconds: passed, busy, vague, taken: came.max(0.0) };
         self.surprises *= 0.5_f64.powf(passed / FORGET_IN);
