@@ -14,6 +14,8 @@ use std::time::Duration;
 /// Five of Mesos' heartbeats: then the master counts as lost.
 const SILENCE: Duration = Duration::from_secs(75);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
+/// Marathon's `reconciliation_initial_delay`. A new master says nothing of tasks before their agents have found it.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// The connection for calls while there is one, and the socket of its events. Calls meanwhile are lost, as they are on the wire.
 type Line = Arc<Mutex<Option<(Calls, TcpStream)>>>;
@@ -51,8 +53,10 @@ fn info(leader: &Leader) -> Value {
 }
 
 /// Subscribes, and takes events in until the connection is lost.
-fn subscribe(leader: &Leader, master: &str, line: &Line) -> Result<()> {
+fn subscribe(leader: &Arc<Leader>, master: &str, line: &Line) -> Result<()> {
     let Framework { id, mut calls, mut events, .. } = Framework::subscribe(&format!("http://{master}"), &info(leader))?;
+    // Launches until now may have been lost, but are known; those from now on wait for this connection.
+    let mut open = lock(line);
     let tasks = leader.read(|core, _| core.tasks_to_reconcile());
     // First all, so that tasks that Marathon does not know are killed, and then those of which Mesos might know nothing.
     calls.reconcile(&[]);
@@ -60,10 +64,28 @@ fn subscribe(leader: &Leader, master: &str, line: &Line) -> Result<()> {
         calls.reconcile(&tasks.iter().map(String::as_str).collect::<Vec<_>>());
     }
     calls.flush()?;
-    *lock(line) = Some((calls, events.socket()?));
+    *open = Some((calls, events.socket()?));
+    drop(open);
+    ask_again(leader, line);
     leader.with(|core, now| core.on_subscribed(&id, now));
     events.set_timeout(Some(SILENCE))?;
     take_events(leader, &mut events, line)
+}
+
+/// Once more, a while after a subscription.
+fn ask_again(leader: &Arc<Leader>, line: &Line) {
+    let (leader, line) = (Arc::clone(leader), Arc::clone(line));
+    thread::spawn(move || {
+        thread::sleep(ASKED_AGAIN_AFTER);
+        let mut line = lock(&line);
+        let Some((calls, _)) = line.as_mut() else { return };
+        let tasks = leader.read(|core, _| core.tasks_to_reconcile());
+        if !tasks.is_empty() {
+            calls.reconcile(&tasks.iter().map(String::as_str).collect::<Vec<_>>());
+            // If that fails, so will the next call, and the subscription begins anew.
+            let _ = calls.flush();
+        }
+    });
 }
 
 fn take_events(leader: &Leader, events: &mut Records, line: &Line) -> Result<()> {
