@@ -119,7 +119,7 @@ impl<'a> Allocation<'a> {
             let all = wanted.max(seat.missing(Band::Remainder));
             for (agent, nth) in seat.claim.waited.iter().zip(0..all) {
                 let rank = seat.rank(if nth < wanted { Band::Want } else { Band::Remainder });
-                if self.world.agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) {
+                if self.world.is_open(*agent) {
                     self.rooms.keep(*agent, rank, seat.claim.app.size);
                     seat.turns.push_back((*agent, rank));
                 }
@@ -147,9 +147,8 @@ impl<'a> Allocation<'a> {
             return;
         }
         // Everything wanted ranks before this.
-        let (agents, stuck) = (&self.world.agents, self.rooms.stuck.clone());
-        let open =
-            |agent: AgentIx| agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) && !stuck.contains(&agent);
+        let (world, stuck) = (self.world, self.rooms.stuck.clone());
+        let open = |agent: AgentIx| world.is_open(agent) && !stuck.contains(&agent);
         let winner = Winner { rank: Rank(Rank::REMAINDER.0 - 1), strength: Strength::Reserve };
         if !self.end_some(winner, headroom, spare, open, &StopReason::Headroom) {
             self.withheld(winner);

@@ -29,15 +29,19 @@ impl Busy {
 
     /// How many could serve at that moment. Before the beginning there were as many as then; `None`: nothing is known.
     pub fn at(&self, at: Millis) -> Option<i64> {
-        let after = self.bends.partition_point(|(bend, ..)| *bend <= at);
-        self.bends.get(after.saturating_sub(1)).map(|(_, _, ready)| *ready)
+        self.bend(at).map(|(_, _, ready)| *ready)
     }
 
     /// Replica-seconds until this moment. Before the beginning there was what there was then.
     pub fn until(&self, at: Millis) -> f64 {
-        let after = self.bends.partition_point(|(bend, ..)| *bend <= at);
-        let Some((bend, sum, ready)) = self.bends.get(after.saturating_sub(1)) else { return 0.0 };
+        let Some((bend, sum, ready)) = self.bend(at) else { return 0.0 };
         sum + float(*ready) * seconds(*bend, at)
+    }
+
+    /// The last one until then, or the first of all.
+    fn bend(&self, at: Millis) -> Option<&(Millis, f64, i64)> {
+        let after = self.bends.partition_point(|(bend, ..)| *bend <= at);
+        self.bends.get(after.saturating_sub(1))
     }
 }
 

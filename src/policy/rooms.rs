@@ -164,7 +164,7 @@ impl<'a> Rooms<'a> {
             } else {
                 limits.soon -= task.resources;
             }
-            if !world.agents.get(ix).is_some_and(super::world::Agent::is_open) {
+            if !world.is_open(task.agent) {
                 continue;
             }
             sizes[ix] += task.resources;
@@ -279,7 +279,7 @@ impl<'a> Rooms<'a> {
     /// A task is going to end.
     pub fn give(&mut self, agent: AgentIx, size: Resources) {
         self.limits.soon += size;
-        if self.agents.get(agent.0 as usize).is_some_and(super::world::Agent::is_open) {
+        if self.agents.get(agent.0 as usize).is_some_and(Agent::is_open) {
             let room = &mut self.by_agent[agent.0 as usize];
             room.soon += size;
             self.largest = self.largest.max(room.soon);

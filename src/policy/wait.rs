@@ -214,14 +214,11 @@ impl Trial {
 }
 
 impl Model {
-    fn busy_until(&self, moment: &Moment) -> f64 {
-        moment.busy.until(moment.at.saturating_sub(self.lag_ms))
-    }
-
     /// Messages that wait when the value comes, which is from some time before.
     fn by_now(&self, moment: &Moment) -> f64 {
-        let lag = seconds(moment.at.saturating_sub(self.lag_ms), moment.at);
-        let done = self.rates.service * (moment.busy.until(moment.at) - self.busy_until(moment));
+        let since = moment.at.saturating_sub(self.lag_ms);
+        let lag = seconds(since, moment.at);
+        let done = self.rates.service * (moment.busy.until(moment.at) - moment.busy.until(since));
         (moment.waiting + self.rates.arrivals * lag - done).max(0.0)
     }
 

@@ -115,6 +115,14 @@ pub struct Agent {
     pub bases: Vec<Fitted>,
 }
 
+impl World {
+    /// Whether something may be placed on this agent.
+    #[must_use]
+    pub fn is_open(&self, agent: AgentIx) -> bool {
+        self.agents.get(agent.0 as usize).is_some_and(Agent::is_open)
+    }
+}
+
 impl Agent {
     /// Whether something may be placed there.
     #[must_use]

@@ -66,7 +66,7 @@ impl Maintenance {
         self.plans.values_mut().for_each(|planned| (planned.asked, planned.drop_at) = (None, drop_at));
     }
 
-    /// Brings the world up to date. Gives the agents that are to be left from now on, and those that are no longer.
+    /// Brings the world up to date; each tick does. Gives the agents that are to be left from now on, and those that are no longer.
     pub fn review(&mut self, world: &mut World, now: Millis) -> (Vec<AgentIx>, Vec<AgentIx>) {
         self.plans.retain(|_, planned| planned.drop_at.is_none_or(|at| at > now));
         let due: BTreeSet<_> = self.plans.iter().filter(|(_, planned)| planned.leave_at <= now).map(|(ix, _)| *ix).collect();

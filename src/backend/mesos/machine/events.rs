@@ -19,12 +19,8 @@ impl Machine {
                     let ix = self.offers.agent(world, &agent.value);
                     self.maintenance.asked(ix, unavailability.begins_in(), id.value, now);
                 }
-                self.leave(world, now, out);
             }
-            WireEvent::RescindInverse(id) => {
-                self.maintenance.withdrawn(&id);
-                self.leave(world, now, out);
-            }
+            WireEvent::RescindInverse(id) => self.maintenance.withdrawn(&id),
             WireEvent::Update(status) if self.reconcile.is_last(&status.task_id.value) => out.applied.decide = true,
             WireEvent::Update(status) => self.update(&status, world, now, out),
             WireEvent::Failure(failure) if failure.executor_id.is_some() => {
